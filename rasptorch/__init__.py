@@ -1,0 +1,91 @@
+"""rasptorch: a PyTorch-like library on Vulkan compute, built on an asynchronous stream-based execution engine."""
+
+from __future__ import annotations
+
+from pathlib import Path as _Path
+
+if not (_Path(__file__).parent / "runtime").is_dir():
+    # A checkout whose file system has no symlinks: the engine and the shaders lie beside this folder.
+    __path__.append(str(_Path(__file__).parent.parent))
+
+from . import autograd
+from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .ops import *  # noqa: F403
+from .ops import __all__ as _operations
+from .ops.methods import attach as _attach
+from .runtime.device import Device
+from .runtime.dtype import bfloat16, bool_, float16, float32, float64, int32, int64, uint8
+from .runtime.dtype import bool_ as bool
+from .runtime.dtype import DType as dtype
+from .runtime.errors import (
+    BlockingInTrio,
+    DeviceError,
+    DeviceLost,
+    DTypeError,
+    MissingDeviceError,
+    OutOfMemory,
+    RasptorchError,
+    ShapeError,
+    TooMuchInFlight,
+    WaitingForbidden,
+)
+from .runtime.readback import Readback
+from .runtime.waiting import forbid_waiting
+from .system import device, devices, statistics, synchronize
+from .tensor import Tensor
+
+_attach()
+
+__version__ = "2.0.0"
+
+_LAZY = ("nn", "optim", "train", "data", "utils")
+
+
+def __getattr__(name: str) -> object:
+    # Loaded when first asked for: importing the package stays quick.
+    if name in _LAZY or name == "functional":
+        from importlib import import_module
+
+        module = import_module(".nn.functional" if name == "functional" else f".{name}", __name__)
+        globals()[name] = module
+        return module
+    raise AttributeError(f"module 'rasptorch' has no attribute {name!r}")
+
+
+__all__ = [
+    "BlockingInTrio",
+    "DTypeError",
+    "Device",
+    "DeviceError",
+    "DeviceLost",
+    "MissingDeviceError",
+    "OutOfMemory",
+    "RasptorchError",
+    "Readback",
+    "ShapeError",
+    "Tensor",
+    "TooMuchInFlight",
+    "WaitingForbidden",
+    "autograd",
+    "bfloat16",
+    "bool",
+    "bool_",
+    "device",
+    "devices",
+    "dtype",
+    "enable_grad",
+    "float16",
+    "float32",
+    "float64",
+    "forbid_waiting",
+    "inference_mode",
+    "int32",
+    "int64",
+    "is_grad_enabled",
+    "no_grad",
+    "set_grad_enabled",
+    "statistics",
+    "synchronize",
+    "uint8",
+    *_operations,
+]

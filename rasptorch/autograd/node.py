@@ -1,0 +1,101 @@
+"""The tape: one node per taped operation, pointing at the nodes its inputs came from.
+
+A node never holds the tensor it made (that tensor holds the node), so there is no reference cycle and everything dies
+when the last tensor does; CPython's deallocator takes long chains apart without recursion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import count
+from typing import TYPE_CHECKING, Any, Union
+
+from ..runtime.errors import RasptorchError
+
+if TYPE_CHECKING:
+    from ..runtime.layout import Layout
+    from ..runtime.storage import Storage
+    from ..tensor import Tensor
+
+Edge = Union["Node", "Tensor", None]
+Gradient = Callable[["Node", "Tensor"], Sequence["Tensor | None"]]
+
+_numbers = count(1)
+
+
+class SavedTensorError(RasptorchError, RuntimeError):
+    """A value that backward needs was overwritten, or already let go of."""
+
+
+class Node:
+    """One taped operation.
+
+    ``edges`` has an entry per input: the node it came from, the leaf itself, or None where no gradient is wanted.
+    ``saved`` are the values the gradient needs: tensors (with the version they had) and plain Python values. ``output`` is
+    the output's storage, if the gradient wants it.
+    """
+
+    __slots__ = ("__weakref__", "attributes", "edges", "gradient", "hooks", "name", "number", "output", "saved", "shapes", "versions")
+
+    def __init__(
+        self, name: str, gradient: Gradient, inputs: Sequence[Any], saved: tuple[Any, ...], attributes: Any = None
+    ) -> None:
+        self.name = name
+        self.gradient = gradient
+        self.number = next(_numbers)
+        self.edges: tuple[Edge, ...] = tuple([_edge(t) for t in inputs])
+        self.saved: tuple[Any, ...] | None = saved
+        self.versions = [t.storage.version if hasattr(t, "storage") else 0 for t in saved] if saved else ()
+        self.attributes = attributes
+        self.output: tuple[Storage, int, Layout, int] | None = None
+        self.hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+
+    def __repr__(self) -> str:
+        return f"<{self.name} node {self.number}>"
+
+    def needs(self, index: int) -> bool:
+        """Whether input ``index`` wants its gradient."""
+        return self.edges[index] is not None
+
+    def values(self) -> tuple[Any, ...]:
+        """The saved values; raises `SavedTensorError` if one was overwritten since or the graph was let go of."""
+        saved = self.saved
+        if saved is None:
+            raise SavedTensorError(
+                f"backward through {self.name} a second time: its saved values are gone; "
+                "pass retain_graph=True to the first backward"
+            )
+        for value, version in zip(saved, self.versions, strict=True):
+            if hasattr(value, "storage") and value.storage.version != version:
+                raise SavedTensorError(
+                    f"{self.name}: a value of shape {list(value.shape)} that its gradient needs was changed in place "
+                    f"(version {value.storage.version}, saved at {version}); use the operation without the underscore, or a clone"
+                )
+        return saved
+
+    def result(self) -> Tensor:
+        """The operation's own output, for gradients that are simplest in terms of it."""
+        from ..tensor import Tensor
+
+        if self.output is None:
+            raise SavedTensorError(f"backward through {self.name} a second time: pass retain_graph=True to the first backward")
+        storage, offset, layout, version = self.output
+        if storage.version != version:
+            raise SavedTensorError(f"{self.name}: its output was changed in place, and its gradient needs it; use a clone")
+        tensor = Tensor._make(storage, offset, layout)
+        tensor.node = self
+        tensor.requires_grad = True
+        return tensor
+
+    def release(self) -> None:
+        """Let go of saved values once the gradient has been computed."""
+        if self.saved:
+            self.saved = None
+        self.output = None
+
+
+def _edge(value: Any) -> Edge:
+    node = getattr(value, "node", None)
+    if node is not None:
+        return node  # type: ignore[no-any-return]
+    return value if getattr(value, "requires_grad", False) else None

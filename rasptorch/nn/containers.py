@@ -1,0 +1,219 @@
+"""Modules and parameters in lists and dictionaries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, TypeVar
+
+from ..tensor import Tensor
+from .module import Module
+from .parameter import Parameter
+
+N = TypeVar("N", bound="_Numbered")
+
+
+class _Numbered(Module):
+    """Parts in order. Their names are their positions unless they were given others."""
+
+    def _parts(self) -> list[Module]:
+        parts = []
+        for name, module in self._modules.items():
+            if module is None:
+                raise TypeError(f"{type(self).__name__}: part {name!r} is None")
+            parts.append(module)
+        return parts
+
+    def _name_at(self, index: int) -> str:
+        count = len(self._modules)
+        if not isinstance(index, int):
+            raise TypeError(f"{type(self).__name__}: positions are integers and slices, got {type(index).__name__}")
+        if not -count <= index < count:
+            raise IndexError(f"{type(self).__name__}: position {index} is out of range for {count} parts")
+        return list(self._modules)[index]
+
+    def _renumber(self, parts: Iterable[Module]) -> None:
+        self._modules.clear()
+        for number, module in enumerate(parts):
+            self.add_module(str(number), module)
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._parts())
+
+    def __getitem__(self, index: int | slice) -> Any:
+        """A part, or for a slice a new container of the same kind that shares the parts."""
+        if not isinstance(index, slice):
+            return self._modules[self._name_at(index)]
+        made = type(self)()
+        parts = zip(list(self._modules)[index], self._parts()[index], strict=True)
+        for number, (name, module) in enumerate(parts):
+            made.add_module(str(number) if name.isdigit() else name, module)
+        return made
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        setattr(self, self._name_at(index), module)
+
+    def __delitem__(self, index: int | slice) -> None:
+        names = list(self._modules)[index] if isinstance(index, slice) else [self._name_at(index)]
+        for name in names:
+            del self._modules[name]
+        if all(name.isdigit() for name in self._modules):
+            self._renumber(self._parts())
+
+    def append(self: N, module: Module) -> N:
+        """Add a part at the end; its name is its position."""
+        self.add_module(str(len(self)), module)
+        return self
+
+    def extend(self: N, modules: Iterable[Module]) -> N:
+        """Add parts at the end."""
+        for module in list(modules):
+            self.append(module)
+        return self
+
+    def insert(self: N, index: int, module: Module) -> N:
+        """Put a part before position ``index``; parts that have numbers for names get new ones."""
+        if not all(name.isdigit() for name in self._modules):
+            raise ValueError(f"{type(self).__name__}: insert works where names are positions, here they are {list(self._modules)}")
+        parts = self._parts()
+        parts.insert(index, module)
+        self._renumber(parts)
+        return self
+
+    def pop(self, index: int = -1) -> Module:
+        """Take a part out and return it."""
+        module: Module = self[index]
+        del self[index]
+        return module
+
+
+class Sequential(_Numbered):
+    """Parts that run one after the other: ``Sequential(a, b)`` or ``Sequential(OrderedDict([("fc1", a), ("act", b)]))``.
+
+    With names from a dictionary (or ``add_module``), state-dict keys read ``fc1.weight``; otherwise ``0.weight``.
+    """
+
+    def __init__(self, *parts: Any) -> None:
+        super().__init__()
+        if len(parts) == 1 and isinstance(parts[0], Mapping):
+            for name, module in parts[0].items():
+                self.add_module(name, module)
+        else:
+            self.extend(parts)
+
+    def forward(self, x: Any) -> Any:
+        for module in self._parts():
+            x = module(x)
+        return x
+
+
+class ModuleList(_Numbered):
+    """A list whose entries are parts of the module that holds it."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        super().__init__()
+        self.extend(modules)
+
+    def __iadd__(self, modules: Iterable[Module]) -> ModuleList:
+        return self.extend(modules)
+
+
+class ModuleDict(Module):
+    """A dictionary whose values are parts of the module that holds it; keys are their names."""
+
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
+        super().__init__()
+        self.update(modules)
+
+    def __getitem__(self, key: str) -> Module:
+        module = self._modules[key]
+        assert module is not None  # __setitem__ and update refuse None
+        return module
+
+    def __setitem__(self, key: str, module: Module) -> None:
+        if not isinstance(module, Module):
+            raise TypeError(f"ModuleDict: {key!r} must be a Module, got {type(module).__name__}")
+        self.add_module(key, module)
+
+    def __delitem__(self, key: str) -> None:
+        del self._modules[key]
+
+    def __len__(self) -> int:
+        return len(self._modules)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._modules)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._modules
+
+    def keys(self) -> Iterable[str]:
+        return self._modules.keys()
+
+    def values(self) -> Iterable[Module]:
+        return [self[key] for key in self._modules]
+
+    def items(self) -> Iterable[tuple[str, Module]]:
+        return [(key, self[key]) for key in self._modules]
+
+    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
+        """Add or replace parts."""
+        pairs = modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules
+        for key, module in pairs:
+            self[key] = module
+
+    def pop(self, key: str) -> Module:
+        """Take a part out and return it."""
+        module = self[key]
+        del self[key]
+        return module
+
+    def clear(self) -> None:
+        """Take all parts out."""
+        self._modules.clear()
+
+
+class ParameterList(Module):
+    """A list of parameters of the module that holds it; plain tensors become parameters."""
+
+    def __init__(self, values: Iterable[Any] = ()) -> None:
+        super().__init__()
+        self.extend(values)
+
+    def _name_at(self, index: int) -> str:
+        count = len(self._parameters)
+        if not -count <= index < count:
+            raise IndexError(f"ParameterList: position {index} is out of range for {count} parameters")
+        return str(index % count)
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return iter([self[i] for i in range(len(self))])
+
+    def __getitem__(self, index: int) -> Tensor:
+        parameter = self._parameters[self._name_at(index)]
+        assert parameter is not None  # append and __setitem__ make parameters of everything
+        return parameter
+
+    def __setitem__(self, index: int, value: Any) -> None:
+        setattr(self, self._name_at(index), value if isinstance(value, Parameter) else Parameter(value))
+
+    def append(self, value: Any) -> ParameterList:
+        """Add a parameter at the end."""
+        self.register_parameter(str(len(self)), value if isinstance(value, Parameter) else Parameter(value))
+        return self
+
+    def extend(self, values: Iterable[Any]) -> ParameterList:
+        """Add parameters at the end."""
+        for value in list(values):
+            self.append(value)
+        return self
+
+    def extra_repr(self) -> str:
+        return "\n".join(
+            f"({number}): Parameter of {p.dtype.name}, shape {list(p.shape)}, on {p.device}" for number, p in enumerate(self)
+        )

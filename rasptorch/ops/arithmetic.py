@@ -1,0 +1,105 @@
+"""Sums, products, powers and what is left of divisions: forward and gradient side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd.node import Node
+from ..tensor import Tensor
+from .elementwise import FLOAT, Elementwise
+
+Pair = tuple[Any, Any]
+
+
+def _grad_add(n: Node, g: Tensor) -> Pair:
+    return g if n.needs(0) else None, g if n.needs(1) else None
+
+
+def _grad_sub(n: Node, g: Tensor) -> Pair:
+    return g if n.needs(0) else None, -g if n.needs(1) else None
+
+
+def _grad_mul(n: Node, g: Tensor) -> Pair:
+    a, b = n.values()
+    return g * b if n.needs(0) else None, g * a if n.needs(1) else None
+
+
+def _grad_div(n: Node, g: Tensor) -> Pair:
+    a, b = n.values()
+    return g / b if n.needs(0) else None, -(g * a) / (b * b) if n.needs(1) else None
+
+
+def _grad_pow(n: Node, g: Tensor) -> Pair:
+    a, b = n.values()
+    da = db = None
+    if n.needs(0):
+        da = g * (power(a, b - 1) * b)
+        if isinstance(b, Tensor):
+            da = where(b == 0, 0.0, da)  # 0 ** -1 is infinite, and 0 times that is NaN
+        elif b == 0:
+            da = g * 0.0
+    if n.needs(1):
+        # d/db a**b = a**b * log(a); at a = 0 the power stays 0 for positive b, so its slope is 0, not 0 * -inf.
+        if isinstance(a, Tensor):
+            from .functions import log
+
+            positive = a != 0
+            db = g * where(positive, n.result() * log(where(positive, a, 1.0)), 0.0)
+        else:
+            from math import log as scalar_log
+
+            db = g * n.result() * (scalar_log(a) if a > 0 else (0.0 if a == 0 else float("nan")))
+    return da, db
+
+
+def _grad_remainder(n: Node, g: Tensor) -> Pair:
+    a, b = n.values()
+    return g if n.needs(0) else None, -g * floor_divide(a, b) if n.needs(1) else None
+
+
+def _grad_fmod(n: Node, g: Tensor) -> Pair:
+    from .functions import trunc
+
+    a, b = n.values()
+    return g if n.needs(0) else None, -g * trunc(a / b) if n.needs(1) else None
+
+
+def _grad_floor(n: Node, g: Tensor) -> Pair:
+    return g * 0.0 if n.needs(0) else None, g * 0.0 if n.needs(1) else None
+
+
+def _grad_extreme(n: Node, g: Tensor) -> Pair:
+    """To the operand that was taken; shared evenly where both are equal, as PyTorch does."""
+    a, b = n.values()
+    half = where(eq(a, b), g * 0.5, 0.0)
+    wins = n.name == "maximum"
+    da = half + where(gt(a, b) if wins else lt(a, b), g, 0.0) if n.needs(0) else None
+    db = half + where(lt(a, b) if wins else gt(a, b), g, 0.0) if n.needs(1) else None
+    return da, db
+
+
+def _grad_atan2(n: Node, g: Tensor) -> Pair:
+    a, b = n.values()
+    scale = g / (a * a + b * b)
+    return scale * b if n.needs(0) else None, -scale * a if n.needs(1) else None
+
+
+def _grad_where(n: Node, g: Tensor) -> tuple[Any, Any, Any]:
+    (condition,) = n.values()
+    return None, where(condition, g, 0.0) if n.needs(1) else None, where(condition, 0.0, g) if n.needs(2) else None
+
+
+add = Elementwise("add", "add", 2, _grad_add)
+sub = Elementwise("sub", "sub", 2, _grad_sub)
+mul = Elementwise("mul", "mul", 2, _grad_mul, "ab")
+div = Elementwise("div", "div", 2, _grad_div, "ab", FLOAT)
+floor_divide = Elementwise("floor_divide", "floor_divide", 2, _grad_floor)
+remainder = Elementwise("remainder", "remainder", 2, _grad_remainder, "ab")
+fmod = Elementwise("fmod", "fmod", 2, _grad_fmod, "ab")
+power = Elementwise("pow", "pow", 2, _grad_pow, "abo")
+maximum = Elementwise("maximum", "maximum", 2, _grad_extreme, "ab")
+minimum = Elementwise("minimum", "minimum", 2, _grad_extreme, "ab")
+atan2 = Elementwise("atan2", "atan2", 2, _grad_atan2, "ab", FLOAT)
+where = Elementwise("where", "where", 3, _grad_where, "a")
+
+from .comparison import eq, gt, lt  # noqa: E402  (they need nothing of this module, this module needs them late)

@@ -1,0 +1,99 @@
+"""Indices whose range only the data shows: checked where they are used, without reading anything back.
+
+An index out of range becomes 0 and a note in the device's error words; the next sync point raises `IndexError` with the
+operation, the value and the range. int64 indices are converted to int32 at once (their low words: indices never reach
+2**31, tensors being smaller), which also devices without int64 arithmetic can do.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from ..runtime import dtype as dt
+from ..runtime.command import CommandSpec
+from ..runtime.errors import DTypeError
+from ..runtime.layout import Layout, layout_of
+from ..tensor import Tensor, _axis
+from .dispatch import SpecCache, enqueue
+from .program import ProgramWriter
+
+_checks = SpecCache()
+_classes = SpecCache()
+_masks = SpecCache()
+
+
+def _index_layout(name: str, index: Tensor) -> Layout:
+    if index.dtype.category != 1:
+        raise DTypeError(f"{name}: indices are int64, int32 or uint8, got {index.dtype.name}")
+    return layout_of(index.device, dt.int32, index.shape)
+
+
+def checked_index(index: Tensor, size: int, name: str, wrap: bool = True) -> Tensor:
+    """``index`` as int32 in ``0..size-1``; negative ones count from the end if ``wrap``, and are errors otherwise.
+
+    ``name`` is what the index is for, as the message begins: ``"take: index"``.
+    """
+    spec = _checks.get((index.layout, name))
+    if spec is None:
+        out = _index_layout(name, index)
+        write = ProgramWriter((index.dtype,), (dt.int32, dt.int32))
+        given, bound, tag = write.registers
+        program = write.program(write("check_index", write.cast(given, dt.int32), bound, tag))
+        spec = _checks.put(
+            (index.layout, name), CommandSpec("elementwise", name, (index.layout,), (out,), program, notes_errors=True)
+        )
+    return enqueue(spec, (index,), (size if wrap else -size, index.device.error_tag(name)))
+
+
+def checked_classes(target: Tensor, classes: int, ignore_index: int, name: str) -> Tensor:
+    """Class numbers as int32, ``0..classes-1``; those equal to ``ignore_index`` become -1, all others out of range are errors."""
+    spec = _classes.get((target.layout, name))
+    if spec is None:
+        out = _index_layout(name, target)
+        write = ProgramWriter((target.dtype,), (dt.int32,) * 5)
+        given, bound, tag, ignored, zero, minus_one = write.registers
+        number = write.cast(given, dt.int32)
+        skip = write("eq", number, ignored)
+        checked = write("check_index", write("where", skip, zero, number), bound, tag)
+        program = write.program(write("where", skip, minus_one, checked))
+        spec = _classes.put(
+            (target.layout, name), CommandSpec("elementwise", name, (target.layout,), (out,), program, notes_errors=True)
+        )
+    return enqueue(spec, (target,), (-classes, target.device.error_tag(name), ignore_index, 0, -1))
+
+
+def class_mask(numbers: Tensor, classes: int, dim: int = -1) -> Tensor:
+    """Booleans with a new dimension ``dim`` of ``classes`` entries: true at the entry that ``numbers`` (int32) names.
+
+    Numbers outside ``0..classes-1`` give a row of false.
+    """
+    axis = _axis("class_mask", dim, numbers.ndim + 1)
+    key = (numbers.layout, classes, axis)
+    spec = _masks.get(key)
+    layout = numbers.layout
+    inner = math.prod(layout.shape[axis:])
+    if spec is None:
+        shape = (*layout.shape[:axis], classes, *layout.shape[axis:])
+        strides = (*layout.strides[:axis], 0, *layout.strides[axis:])
+        write = ProgramWriter((dt.int32,), (dt.int32, dt.int32))
+        number, after, count = write.registers
+        position = write.index(dt.int32)
+        entry = write("remainder", write("floor_divide", position, after) if inner != 1 else position, count)
+        program = write.program(write("eq", number, entry))
+        stretched = layout_of(layout.device, dt.int32, shape, strides)
+        out = layout_of(layout.device, dt.bool_, shape)
+        spec = _masks.put(key, CommandSpec("elementwise", "class_mask", (stretched,), (out,), program))
+    return enqueue(spec, (numbers,), (inner, classes))
+
+
+def one_hot(index: Tensor, num_classes: int, *, dtype: Any = dt.int64) -> Tensor:
+    """``[...]`` indices to ``[..., num_classes]`` with a 1 at the index and 0 elsewhere.
+
+    ``num_classes`` has to be given: finding the largest index would mean reading it back. Where the device has no int64,
+    ask for another ``dtype``.
+    """
+    if num_classes < 1:
+        raise ValueError(f"one_hot: num_classes is the number of classes, at least 1, got {num_classes}")
+    numbers = checked_index(index, num_classes, "one_hot: index", wrap=False)
+    return class_mask(numbers, num_classes).to(dt.as_dtype(dtype))

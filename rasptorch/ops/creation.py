@@ -1,0 +1,253 @@
+"""Tensors out of data, constants and numbers that count up."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from ..runtime import device as devices
+from ..runtime import dtype as dt
+from ..runtime.command import CommandSpec, Program, Step, step
+from ..runtime.device import Device
+from ..runtime.dtype import DType
+from ..runtime.errors import DTypeError, ShapeError
+from ..runtime.layout import Layout, layout_of
+from ..tensor import Tensor
+from .dispatch import SpecCache, check_dtype, enqueue, enqueue_into
+
+_default: list[str | Device] = ["cpu"]
+_filled = SpecCache()
+_counted = SpecCache()
+
+
+def set_default_device(device: str | Device) -> None:
+    """Where tensors are made when no device is named."""
+    devices.get(device)
+    _default[0] = device
+
+
+def get_default_device() -> Device:
+    return devices.get(_default[0])
+
+
+def device_of(device: str | Device | None) -> Device:
+    return devices.get(_default[0] if device is None else device)
+
+
+def shape_of(operation: str, size: Sequence[Any]) -> tuple[int, ...]:
+    """A shape given as separate numbers or as one sequence."""
+    if len(size) == 1 and isinstance(size[0], (tuple, list)):
+        size = size[0]
+    for n in size:
+        if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+            raise TypeError(f"{operation}: sizes are whole numbers, got {n!r}")
+        if n < 0:
+            raise ShapeError(f"{operation}: sizes cannot be negative, got {list(size)}")
+    return tuple(int(n) for n in size)
+
+
+def check_size(operation: str, layout: Layout) -> None:
+    """`ShapeError` for a tensor larger than any kernel of the device can be given."""
+    traits = layout.device.driver.traits
+    if layout.nbytes > min(traits.max_range, traits.max_block):
+        raise ShapeError(
+            f"{operation}: shape {list(layout.shape)} of {layout.dtype.name} is {layout.nbytes:,} bytes; {layout.device} "
+            f"({traits.name}) takes at most {min(traits.max_range, traits.max_block):,} per tensor: split it"
+        )
+
+
+def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor with a copy of ``data``: numbers, nested sequences, arrays, tensors, anything with ``__array__``.
+
+    Without ``dtype``, arrays keep theirs; Python floats become float32, integers int64, booleans bool.
+    """
+    if isinstance(data, Tensor):
+        made = data.detach().clone()
+        made = made.to(device) if device is not None else made
+        made = made.to(dt.as_dtype(dtype)) if dtype is not None else made
+        return made.requires_grad_() if requires_grad else made
+    target = device_of(device)
+    wanted = None if dtype is None else dt.as_dtype(dtype)
+    array = _array(data, wanted)
+    source = wanted if wanted is dt.bfloat16 else dt.from_numpy(array.dtype)
+    layout = layout_of(target, source, array.shape)
+    check_size("tensor", layout)
+    flat = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+    made = Tensor._make(target.upload(flat), 0, layout)
+    return made.requires_grad_() if requires_grad else made
+
+
+def _array(data: Any, wanted: DType | None) -> np.ndarray[Any, Any]:
+    try:
+        array = np.asarray(data)
+    except ValueError as problem:
+        raise ShapeError(f"tensor: nested sequences of uneven lengths do not make a tensor ({problem})") from None
+    if array.dtype == object or array.dtype.kind in "USMmcV":
+        raise DTypeError(f"tensor: {type(data).__name__} of {array.dtype} does not hold numbers a tensor can have")
+    if wanted is dt.bfloat16:
+        return bfloat16_bits(array.astype(np.float32))
+    if wanted is not None:
+        return array.astype(wanted.numpy)
+    if hasattr(data, "dtype") or hasattr(data, "__array__"):
+        return array
+    return array.astype(np.float32) if array.dtype == np.float64 else array
+
+
+def bfloat16_bits(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
+    """float32 values as the bits of bfloat16, rounded to nearest even."""
+    from ..runtime.host import functions
+
+    out = np.empty(array.shape, np.uint16)
+    functions.store(dt.bfloat16, array, out)
+    return out
+
+
+def from_numpy(array: Any) -> Tensor:
+    """A tensor on the cpu device with the array's values and dtype (a copy: commands run later than the call)."""
+    if not isinstance(array, np.ndarray):
+        raise TypeError(f"from_numpy takes a NumPy array, got {type(array).__name__}")
+    return tensor(array, device="cpu")
+
+
+def asarray(data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+    """``data`` as a tensor; a tensor that already fits is returned as it is."""
+    if isinstance(data, Tensor) and (dtype is None or data.dtype is dt.as_dtype(dtype)):
+        if device is None or data.device is device_of(device):
+            return data
+    return tensor(data, dtype=dtype, device=device)
+
+
+as_tensor = asarray
+
+
+# -- constants ----------------------------------------------------------------------------------------------------
+def filled(operation: str, layout: Layout, value: bool | int | float, target: Tensor | None = None) -> Tensor:
+    """A new tensor full of ``value``, or ``target`` filled with it."""
+    key = (layout, target is None)
+    spec = _filled.get(key)
+    if spec is None:
+        check_size(operation, layout)
+        check_dtype(operation, layout.device, layout.dtype)
+        program = Program((), (layout.dtype,), (step("copy", layout.dtype, (0,)),), (1,))
+        spec = _filled.put(
+            key, CommandSpec("elementwise", operation, (), (layout,), program, in_place=int(target is not None))
+        )
+    kind = {0: bool, 1: int, 2: float}[layout.dtype.category]
+    if target is None:
+        return enqueue(spec, (), (kind(value),))
+    enqueue_into(spec, target, (), (kind(value),))
+    return target
+
+
+def full(*size: Any, fill_value: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """``full(size, fill_value)``: a tensor of one value. The dtype follows from the value unless given."""
+    if fill_value is None:
+        if len(size) != 2:
+            raise TypeError("full(size, fill_value) takes a shape and a value")
+        size, fill_value = (size[0],), size[1]
+    wanted = dt.of_scalar(fill_value) if dtype is None else dt.as_dtype(dtype)
+    layout = layout_of(device_of(device), wanted, shape_of("full", size))
+    made = filled("full", layout, fill_value)
+    return made.requires_grad_() if requires_grad else made
+
+
+def zeros(*size: Any, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False) -> Tensor:
+    return full(shape_of("zeros", size), 0, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def ones(*size: Any, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False) -> Tensor:
+    return full(shape_of("ones", size), 1, dtype=dtype, device=device, requires_grad=requires_grad)
+
+
+def empty(*size: Any, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor whose values are whatever the memory holds."""
+    layout = layout_of(device_of(device), dt.as_dtype(dtype), shape_of("empty", size))
+    check_size("empty", layout)
+    made = Tensor._make(layout.device.stream().new_storage(layout.nbytes), 0, layout)
+    return made.requires_grad_() if requires_grad else made
+
+
+def _like(other: Tensor, dtype: Any, device: Any) -> Layout:
+    wanted = other.dtype if dtype is None else dt.as_dtype(dtype)
+    return layout_of(other.device if device is None else device_of(device), wanted, other.shape)
+
+
+def full_like(other: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
+    return filled("full_like", _like(other, dtype, device), fill_value)
+
+
+def zeros_like(other: Tensor, *, dtype: Any = None, device: Any = None) -> Tensor:
+    return filled("zeros_like", _like(other, dtype, device), 0)
+
+
+def ones_like(other: Tensor, *, dtype: Any = None, device: Any = None) -> Tensor:
+    return filled("ones_like", _like(other, dtype, device), 1)
+
+
+def empty_like(other: Tensor, *, dtype: Any = None, device: Any = None) -> Tensor:
+    layout = _like(other, dtype, device)
+    return empty(layout.shape, dtype=layout.dtype, device=layout.device)
+
+
+# -- counting -----------------------------------------------------------------------------------------------------
+def counted(operation: str, layout: Layout, start: float, increment: float) -> Tensor:
+    """``start + i * increment`` for element number ``i`` in row-major order."""
+    spec = _counted.get(layout)
+    if spec is None:
+        check_size(operation, layout)
+        dtype = layout.dtype
+        # Where the device has no 64-bit integers the numbers are made in int32, if they fit; only the result is int64.
+        last_value = start + (layout.numel - 1) * increment
+        narrow = dtype is dt.int64 and not layout.device.driver.traits.int64
+        if not narrow or max(abs(start), abs(last_value), abs(increment)) >= 1 << 31:
+            check_dtype(operation, layout.device, dtype)
+        compute = dt.int32 if narrow else dtype
+        steps: list[Step] = [step("index", dt.int32, ())]
+        last = 2
+        if compute is not dt.int32:
+            steps.append(step("cast", dt.int32, (last,), compute))
+            last += 1
+        steps.append(step("mul", compute, (last, 1)))
+        steps.append(step("add", compute, (last + 1, 0)))
+        if compute is not dtype:
+            steps.append(step("cast", compute, (last + 2,), dtype))
+            last += 1
+        program = Program((), (compute, compute), tuple(steps), (last + 2,))
+        spec = CommandSpec("elementwise", operation, (), (layout,), program)
+        if not narrow:
+            _counted.put(layout, spec)
+    return enqueue(spec, (), (start, increment))
+
+
+def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """``arange(end)``, ``arange(start, end)`` or ``arange(start, end, step)``; ``end`` itself is left out."""
+    if not 1 <= len(bounds) <= 3:
+        raise TypeError(f"arange takes 1 to 3 bounds, got {len(bounds)}")
+    start, end, increment = (0, bounds[0], 1) if len(bounds) == 1 else (*bounds, 1)[:3]
+    if increment == 0:
+        raise ValueError("arange: the step must not be 0")
+    count = max(0, math.ceil((end - start) / increment))
+    whole = all(isinstance(b, (int, np.integer)) for b in (start, end, increment))
+    wanted = (dt.int64 if whole else dt.float32) if dtype is None else dt.as_dtype(dtype)
+    kind = float if wanted.is_floating_point else int
+    layout = layout_of(device_of(device), wanted, (count,))
+    made = counted("arange", layout, kind(start), kind(increment))
+    return made.requires_grad_() if requires_grad else made
+
+
+def linspace(start: float, end: float, steps: int, *, dtype: Any = dt.float32, device: Any = None) -> Tensor:
+    """``steps`` evenly spaced values from ``start`` to ``end``, both included."""
+    if steps < 0:
+        raise ShapeError(f"linspace: steps cannot be negative, got {steps}")
+    values = np.linspace(start, end, steps)
+    return tensor(values, dtype=dtype, device=device)
+
+
+def eye(n: int, m: int | None = None, *, dtype: Any = dt.float32, device: Any = None) -> Tensor:
+    """Ones on the diagonal, zeros elsewhere."""
+    rows, columns = shape_of("eye", (n, n if m is None else m))
+    row = arange(rows, dtype=dt.int32, device=device).reshape(rows, 1)
+    return (row == arange(columns, dtype=dt.int32, device=device)).to(dt.as_dtype(dtype))

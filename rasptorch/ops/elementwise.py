@@ -1,0 +1,262 @@
+"""How elementwise operations work; which there are, with their gradients, is in `arithmetic`, `functions` and `comparison`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+
+import numpy as np
+
+from ..autograd.mode import recording
+from ..autograd.node import Node
+from ..runtime import dtype as dt
+from ..runtime.command import CommandSpec, Program, Step, step
+from ..runtime.dtype import DType
+from ..runtime.errors import DTypeError, RasptorchError, ShapeError
+from ..runtime.layout import Layout, broadcast_shapes, broadcast_strides, layout_of
+from ..tensor import Tensor
+from .dispatch import Number, SpecCache, check_dtype, enqueue, enqueue_into, result_dtype, same_device
+
+Gradients = Callable[..., Sequence[Any]]
+Build = Callable[[DType, tuple[int, ...]], list[Step]]
+
+REGISTRY: dict[str, Elementwise] = {}
+
+# How an operation's compute dtype follows from the promoted one.
+SAME, FLOAT, BOOL = "same", "float", "bool"
+
+
+class Elementwise:
+    """One operation on corresponding elements, with NumPy broadcasting and PyTorch's promotion.
+
+    ``opcode`` computes it in the promoted dtype (``rule`` FLOAT: integers go to float32 first; BOOL: to bool). ``gradient(node, g)``
+    returns a gradient per operand, as if all had the output's shape: they are summed to the operand's own shape and converted to
+    its dtype here. ``saves`` names what it needs: operand letters ``a b c`` and ``o`` for the output.
+    """
+
+    def __init__(
+        self, name: str, opcode: str, arity: int, gradient: Gradients | None, saves: str = "", rule: str = SAME
+    ) -> None:
+        self.name: Final = name
+        self.opcode: Final = opcode
+        self.arity: Final = arity
+        self.gradient: Final = gradient
+        self._saved: Final = tuple("abc".index(c) for c in saves if c != "o")
+        self._keeps_output: Final = "o" in saves
+        self._rule: Final = rule
+        self._specs: Final = SpecCache()
+        self._in_place: Final = SpecCache()
+        REGISTRY[name] = self
+
+    def __call__(self, *operands: Any) -> Tensor:
+        key = tuple([x.layout if type(x) is Tensor else type(x) for x in operands])
+        spec = self._specs.get(key)
+        if spec is None:
+            operands, key = self._plain(operands)
+            spec = self._specs.get(key) or self._specs.put(key, self._make(operands, None))
+        tensors = [x for x in operands if type(x) is Tensor]
+        out = enqueue(spec, tensors, [x for x in operands if type(x) is not Tensor])
+        if recording.get():
+            for x in tensors:
+                if x.requires_grad:
+                    self._tape(out, operands)
+                    break
+        return out
+
+    def in_place(self, target: Tensor, *operands: Any) -> Tensor:
+        """``target`` becomes the result of the operation on ``target`` and ``operands``."""
+        operands, key = self._plain((target, *operands))
+        check_writable(self.name + "_", target, operands)
+        operands = tuple(_untangled(x, target) for x in operands)
+        key = tuple([x.layout if type(x) is Tensor else type(x) for x in operands])
+        spec = self._in_place.get(key) or self._in_place.put(key, self._make(operands, target.layout))
+        tensors = [x for x in operands if type(x) is Tensor]
+        before = tuple(operands)
+        if recording.get() and any(x.requires_grad for x in tensors) and self.gradient is not None:
+            before = (target.alias(), *operands[1:])
+            node = self._node(before)
+            enqueue_into(spec, target, tensors, [x for x in operands if type(x) is not Tensor])
+            target.node, target.requires_grad = node, True
+            if self._keeps_output:
+                node.output = (target.storage, target.offset, target.layout, target.storage.version)
+        else:
+            enqueue_into(spec, target, tensors, [x for x in operands if type(x) is not Tensor])
+        return target
+
+    def _plain(self, operands: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+        """Operands as tensors and Python numbers, and their key; anything else is an error at the caller's line."""
+        if len(operands) != self.arity:
+            raise TypeError(f"{self.name} takes {self.arity} operands, got {len(operands)}")
+        plain = tuple([_operand(self.name, x) for x in operands])
+        device = next((x.layout.device for x in plain if type(x) is Tensor), None)
+        if device is None:
+            from .creation import tensor
+
+            plain = (tensor(plain[0]), *plain[1:])
+        return plain, tuple([x.layout if type(x) is Tensor else type(x) for x in plain])
+
+    def _make(self, operands: tuple[Any, ...], target: Layout | None) -> CommandSpec:
+        layouts = [x.layout for x in operands if type(x) is Tensor]
+        device = same_device(self.name, layouts)
+        shape = broadcast_shapes(self.name, *(x.shape for x in layouts))
+        values = operands[1:] if self.opcode == "where" else operands
+        kinds = [x.layout if type(x) is Tensor else x for x in values]
+        compute = self._compute_dtype(result_dtype(kinds))
+        program, result = self._program(operands, compute)
+        check_dtype(self.name, device, compute, result, *(x.dtype for x in layouts))
+        inputs = tuple(layout_of(device, x.dtype, shape, broadcast_strides(x, shape)) for x in layouts)
+        if target is None:
+            return CommandSpec("elementwise", self.name, inputs, (layout_of(device, result, shape),), program)
+        if target.shape != shape:
+            raise ShapeError(f"{self.name}_: the result has shape {list(shape)}, the tensor written to {list(target.shape)}")
+        if result.category > target.dtype.category:
+            raise DTypeError(f"{self.name}_: the result is {result.name} and does not fit into a tensor of {target.dtype.name}")
+        program = converted(program, target.dtype)
+        return CommandSpec("elementwise", self.name + "_", inputs, (target,), program, in_place=1)
+
+    def _compute_dtype(self, promoted: DType) -> DType:
+        if self._rule == FLOAT and promoted.category < 2:
+            return dt.float32
+        return dt.bool_ if self._rule == BOOL else promoted
+
+    def _program(self, operands: tuple[Any, ...], compute: DType) -> tuple[Program, DType]:
+        inputs = tuple(x.dtype for x in operands if type(x) is Tensor)
+        first_is_condition = self.opcode == "where"
+        scalars = []
+        for number, x in enumerate(operands):
+            if type(x) is not Tensor:
+                scalars.append(dt.bool_ if first_is_condition and number == 0 else compute)
+        steps: list[Step] = []
+        args: list[int] = []
+        tensor, scalar, following = 0, len(inputs), len(inputs) + len(scalars)
+        for number, x in enumerate(operands):
+            if type(x) is not Tensor:
+                args.append(scalar)
+                scalar += 1
+                continue
+            wanted = dt.bool_ if first_is_condition and number == 0 else compute
+            register, tensor = tensor, tensor + 1
+            if x.dtype is not wanted:
+                steps.append(step("cast", x.dtype, (register,), wanted))
+                register, following = following, following + 1
+            args.append(register)
+        try:
+            steps.extend(_instructions(self.opcode, compute, tuple(args), following))
+        except DTypeError:
+            raise DTypeError(f"{self.name} is not defined for {compute.name}") from None
+        last = len(inputs) + len(scalars) + len(steps) - 1
+        return Program(inputs, tuple(scalars), tuple(steps), (last,)), steps[-1].result
+
+    # -- taping ---------------------------------------------------------------------------------------------------
+    def _node(self, operands: tuple[Any, ...]) -> Node:
+        saved = tuple([operands[k] for k in self._saved])
+        shapes = [x.layout if type(x) is Tensor else None for x in operands]
+        return Node(self.name, self._backward, operands, saved, shapes)
+
+    def _tape(self, out: Tensor, operands: tuple[Any, ...]) -> None:
+        if self.gradient is None or out.layout.dtype.category < 2:
+            return
+        node = self._node(operands)
+        if self._keeps_output:
+            node.output = (out.storage, out.offset, out.layout, out.storage.version)
+        out.node, out.requires_grad = node, True
+
+    def _backward(self, node: Node, gradient: Tensor) -> list[Tensor | None]:
+        assert self.gradient is not None
+        node.values()  # checks versions, also where the gradient only needs to know that nothing changed
+        out: list[Tensor | None] = []
+        for layout, g in zip(node.attributes, self.gradient(node, gradient), strict=True):
+            out.append(None if g is None or layout is None else fitted(g, layout))
+        return out
+
+
+# What PyTorch computes where the instruction of the same name is not defined, by operation and category of dtype.
+_OTHER_OPCODES: Final = {
+    ("add", 0): "logical_or", ("mul", 0): "logical_and", ("sign", 0): "copy",
+    ("floor", 1): "copy", ("ceil", 1): "copy", ("round", 1): "copy", ("trunc", 1): "copy",
+}  # fmt: skip
+
+
+def _instructions(opcode: str, compute: DType, args: tuple[int, ...], following: int) -> list[Step]:
+    """The steps of an operation on registers ``args``; the first one's result is register ``following``."""
+    if opcode == "sign" and compute.category == 2:
+        return _sign(compute, args[0], following)
+    return [step(_OTHER_OPCODES.get((opcode, compute.category), opcode), compute, args)]
+
+
+def _sign(compute: DType, x: int, following: int) -> list[Step]:
+    """(x > -x) - (x < -x): the sign of NaN and of both zeros is 0, as in PyTorch."""
+    return [
+        step("neg", compute, (x,)),
+        step("gt", compute, (x, following)),
+        step("lt", compute, (x, following)),
+        step("cast", dt.bool_, (following + 1,), compute),
+        step("cast", dt.bool_, (following + 2,), compute),
+        step("sub", compute, (following + 3, following + 4)),
+    ]
+
+
+def fitted(gradient: Tensor, layout: Layout) -> Tensor:
+    """``gradient`` summed over the axes along which the operand was stretched, in the operand's dtype."""
+    if gradient.layout.shape != layout.shape:
+        from .reduction import sum_to
+
+        gradient = sum_to(gradient, layout.shape)
+    if gradient.layout.dtype is not layout.dtype:
+        gradient = gradient.to(layout.dtype)
+    return gradient
+
+
+def converted(program: Program, dtype: DType) -> Program:
+    """The same program with its one result converted to ``dtype``."""
+    register = program.results[0]
+    source = program.dtype_of(register)
+    if source is dtype:
+        return program
+    following = len(program.inputs) + len(program.scalars) + len(program.steps)
+    steps = (*program.steps, step("cast", source, (register,), dtype))
+    return Program(program.inputs, program.scalars, steps, (following,))
+
+
+def _operand(operation: str, value: Any) -> Any:
+    if type(value) is Tensor or type(value) in (bool, int, float):
+        return value
+    if isinstance(value, Tensor):
+        return value.alias() if not value.requires_grad else value.view_as_tensor()
+    if isinstance(value, (np.bool_, np.integer, np.floating)):
+        return value.item()
+    raise TypeError(f"{operation}: expected a tensor or a number, got {type(value).__name__}")
+
+
+class InPlaceError(RasptorchError, RuntimeError):
+    """The tensor may not be written to here."""
+
+
+def check_writable(operation: str, target: Tensor, operands: Sequence[Any] = ()) -> None:
+    """Refuse writes that autograd or the memory could not make sense of."""
+    if any(s == 0 and n > 1 for s, n in zip(target.layout.strides, target.layout.shape, strict=True)):
+        raise InPlaceError(f"{operation}: several elements of this expanded tensor share memory; call .clone() first")
+    if not recording.get():
+        return
+    if target.requires_grad and target.node is None:
+        raise InPlaceError(
+            f"{operation}: a leaf tensor that requires gradients is being changed in place; do it under `with no_grad():`"
+        )
+    wants = target.requires_grad or any(type(x) is Tensor and x.requires_grad for x in operands)
+    if wants and target.is_view:
+        raise InPlaceError(
+            f"{operation}: changing a view in place while gradients are recorded is not supported; "
+            "use the operation without the underscore"
+        )
+
+
+def _untangled(operand: Any, target: Tensor) -> Any:
+    """A copy of operands that share the target's memory but walk it differently: their elements would change midway."""
+    if type(operand) is not Tensor or operand.storage is not target.storage:
+        return operand
+    if operand.offset == target.offset and operand.layout is target.layout:
+        return operand
+    low, high = operand.offset, operand.offset + operand.layout.span
+    if high <= target.offset or target.offset + target.layout.span <= low:
+        return operand
+    return operand.clone()

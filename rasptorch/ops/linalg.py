@@ -1,0 +1,109 @@
+"""Matrix products: 1-D, 2-D and batched, forward and gradient side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd.node import Node
+from ..runtime.command import CommandSpec
+from ..runtime.errors import DTypeError, ShapeError
+from ..runtime.layout import broadcast_shapes, layout_of
+from ..tensor import Tensor
+from .dispatch import SpecCache, check_dtype, enqueue, same_device, tape
+from .reduction import sum_to
+
+_specs = SpecCache()
+
+
+def _spec(a: Tensor, b: Tensor) -> CommandSpec:
+    """Of two tensors with at least two dimensions each."""
+    key = (a.layout, b.layout)
+    spec = _specs.get(key)
+    if spec is not None:
+        return spec
+    x, y = key
+    device = same_device("matmul", key)
+    if x.dtype is not y.dtype:
+        raise DTypeError(f"matmul: operands are {x.dtype.name} and {y.dtype.name}; convert one with .to(...)")
+    if x.dtype.category == 0:
+        raise DTypeError("matmul is not defined for bool; convert to a number first")
+    check_dtype("matmul", device, x.dtype)
+    if x.shape[-1] != y.shape[-2]:
+        raise ShapeError(
+            f"matmul: shapes {list(x.shape)} and {list(y.shape)} do not fit: the first has {x.shape[-1]} columns, "
+            f"the second {y.shape[-2]} rows"
+        )
+    batch = broadcast_shapes("matmul (batch dimensions)", x.shape[:-2], y.shape[:-2])
+    inputs = []
+    for layout in key:
+        lead = len(batch) - (len(layout.shape) - 2)
+        strides = (0,) * lead + tuple(
+            0 if n == 1 else s for n, s in zip(layout.shape[:-2], layout.strides[:-2], strict=True)
+        )
+        inputs.append(layout_of(device, layout.dtype, batch + layout.shape[-2:], strides + layout.strides[-2:]))
+    out = layout_of(device, x.dtype, (*batch, x.shape[-2], y.shape[-1]))
+    if x.shape[-1] == 0:
+        return _specs.put(key, CommandSpec("elementwise", "matmul", (), (out,), _zero(out.dtype)))
+    return _specs.put(key, CommandSpec("matmul", "matmul", tuple(inputs), (out,)))
+
+
+def _zero(dtype: Any) -> Any:
+    """A product over nothing is zero."""
+    from ..runtime.command import Program, step
+
+    return Program((), (dtype,), (step("sub", dtype, (0, 0)),), (1,))
+
+
+def _grad_matmul(n: Node, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    a, b = n.values()
+    da = sum_to(_product(g, b.mT), a.shape) if n.needs(0) else None
+    db = sum_to(_product(a.mT, g), b.shape) if n.needs(1) else None
+    return da, db
+
+
+def _product(a: Tensor, b: Tensor) -> Tensor:
+    spec = _spec(a, b)
+    out = enqueue(spec, (a, b)) if spec.kind == "matmul" else enqueue(spec, (), (0,))
+    return tape(out, "matmul", _grad_matmul, (a, b), (a, b))
+
+
+def matmul(a: Tensor, b: Tensor) -> Tensor:
+    """The matrix product. A 1-D first operand is a row, a 1-D second one a column; leading dimensions broadcast."""
+    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
+        raise TypeError(f"matmul takes two tensors, got {type(a).__name__} and {type(b).__name__}")
+    if a.ndim == 0 or b.ndim == 0:
+        raise ShapeError(f"matmul: operands need at least one dimension, got shapes {list(a.shape)} and {list(b.shape)}; use *")
+    left = a.unsqueeze(0) if a.ndim == 1 else a
+    right = b.unsqueeze(1) if b.ndim == 1 else b
+    out = _product(left, right)
+    if b.ndim == 1:
+        out = out.squeeze(-1)
+    return out.squeeze(-1 if b.ndim == 1 else -2) if a.ndim == 1 else out
+
+
+def bmm(a: Tensor, b: Tensor) -> Tensor:
+    """A batch of matrix products: ``[n, r, k] @ [n, k, c]``."""
+    if a.ndim != 3 or b.ndim != 3 or a.shape[0] != b.shape[0]:
+        raise ShapeError(f"bmm takes two tensors [n, r, k] and [n, k, c], got {list(a.shape)} and {list(b.shape)}")
+    return matmul(a, b)
+
+
+def addmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
+    """``beta * x + alpha * (a @ b)``."""
+    product = matmul(a, b)
+    return (x if beta == 1 else x * beta) + (product if alpha == 1 else product * alpha)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``x @ weight.T + bias`` for ``x`` of ``[..., in]``, ``weight`` of ``[out, in]``, ``bias`` of ``[out]``."""
+    if weight.ndim != 2:
+        raise ShapeError(f"linear: weight is [out, in], got {list(weight.shape)}")
+    if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
+        raise ShapeError(f"linear: input of shape {list(x.shape)} has no last dimension of {weight.shape[1]}, as weight {list(weight.shape)} wants")
+    if bias is not None and bias.shape != (weight.shape[0],):
+        raise ShapeError(f"linear: bias has shape {list(bias.shape)}, weight {list(weight.shape)} wants [{weight.shape[0]}]")
+    if x.ndim <= 2:
+        out = matmul(x, weight.mT)
+    else:
+        out = matmul(x.reshape(-1, x.shape[-1]), weight.mT).reshape(*x.shape[:-1], weight.shape[0])
+    return out if bias is None else out + bias

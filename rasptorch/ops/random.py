@@ -1,0 +1,143 @@
+"""Random numbers by counter (Philox 4x32-10): element ``i`` of draw number ``n`` of a seed is always the same number.
+
+Uniform numbers are bit-equal on every device; nothing depends on how commands were batched.
+"""
+
+from __future__ import annotations
+
+import math
+import secrets
+import threading
+from typing import Any
+
+from ..runtime import dtype as dt
+from ..runtime.command import CommandSpec, Program, Step, step
+from ..runtime.dtype import DType
+from ..runtime.errors import DTypeError
+from ..runtime.layout import Layout, layout_of
+from ..tensor import Tensor
+from .arithmetic import div, where
+from .creation import check_size, device_of, shape_of
+from .dispatch import SpecCache, check_dtype, enqueue
+from .functions import cos, log, sqrt
+
+_specs = SpecCache()
+
+
+class Generator:
+    """A seed and how many draws were made from it. Threads may share one."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        self._lock = threading.Lock()
+        self.manual_seed(secrets.randbits(63) if seed is None else seed)
+
+    def manual_seed(self, seed: int) -> Generator:
+        """Start over from ``seed`` (taken modulo 2**64)."""
+        with self._lock:
+            self._seed = int(seed) % (1 << 64)
+            self._draws = 0
+        return self
+
+    def initial_seed(self) -> int:
+        return self._seed
+
+    def get_state(self) -> tuple[int, int]:
+        """Seed and number of draws so far: all there is to know."""
+        with self._lock:
+            return self._seed, self._draws
+
+    def set_state(self, state: tuple[int, int]) -> None:
+        with self._lock:
+            self._seed, self._draws = int(state[0]) % (1 << 64), int(state[1])
+
+    def draw(self) -> tuple[int, int, int]:
+        """Scalars for one draw, as int32: draw number, low and high half of the seed."""
+        with self._lock:
+            number = self._draws
+            self._draws += 1
+            return _signed(number), _signed(self._seed), _signed(self._seed >> 32)
+
+
+def _signed(value: int) -> int:
+    value &= 0xFFFFFFFF
+    return value - (1 << 32) if value >> 31 else value
+
+
+default_generator = Generator()
+
+
+def manual_seed(seed: int) -> Generator:
+    """Seed the generator that is used when none is given."""
+    return default_generator.manual_seed(seed)
+
+
+def _bits_spec(layout: Layout, result: DType) -> CommandSpec:
+    key = (layout, result)
+    spec = _specs.get(key)
+    if spec is None:
+        check_size("rand", layout)
+        steps: list[Step] = [step("index", dt.int32, ()), step("philox", dt.int32, (3, 0, 1, 2))]
+        last = 4
+        if result is not dt.int32:
+            steps.append(step("unit_uniform", dt.int32, (4,)))
+            last = 5
+            if result is not dt.float32:
+                steps.append(step("cast", dt.float32, (5,), result))
+                last = 6
+        program = Program((), (dt.int32,) * 3, tuple(steps), (last,))
+        spec = _specs.put(key, CommandSpec("elementwise", "rand", (), (layout,), program))
+    return spec
+
+
+def uniform(layout: Layout, generator: Generator | None = None) -> Tensor:
+    """New numbers in [0, 1), multiples of 2**-24."""
+    if not layout.dtype.is_floating_point:
+        raise DTypeError(f"rand gives floating-point numbers, not {layout.dtype.name}; use randint")
+    check_dtype("rand", layout.device, layout.dtype)
+    return enqueue(_bits_spec(layout, layout.dtype), (), (generator or default_generator).draw())
+
+
+def rand(*size: Any, generator: Generator | None = None, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Uniform numbers in [0, 1)."""
+    layout = layout_of(device_of(device), dt.as_dtype(dtype), shape_of("rand", size))
+    made = uniform(layout, generator)
+    return made.requires_grad_() if requires_grad else made
+
+
+def normal(layout: Layout, generator: Generator | None = None) -> Tensor:
+    """Standard normal numbers by Box and Muller's transform (Annals of Mathematical Statistics 29, 1958)."""
+    working = layout if layout.dtype is not dt.float16 else layout_of(layout.device, dt.float32, layout.shape)
+    radius = sqrt(log(1.0 - uniform(working, generator)) * -2.0)
+    return (radius * cos(uniform(working, generator) * (2.0 * math.pi))).to(layout.dtype)
+
+
+def randn(*size: Any, generator: Generator | None = None, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Normally distributed numbers of mean 0 and variance 1."""
+    layout = layout_of(device_of(device), dt.as_dtype(dtype), shape_of("randn", size))
+    made = normal(layout, generator)
+    return made.requires_grad_() if requires_grad else made
+
+
+def rand_like(other: Tensor, *, generator: Generator | None = None) -> Tensor:
+    return uniform(layout_of(other.device, other.dtype, other.shape), generator)
+
+
+def randn_like(other: Tensor, *, generator: Generator | None = None) -> Tensor:
+    return normal(layout_of(other.device, other.dtype, other.shape), generator)
+
+
+def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """Ones with probability ``p`` for each element, zeros otherwise, in ``p``'s dtype."""
+    return (rand_like(p, generator=generator) < p).to(p.dtype)
+
+
+def dropout(x: Tensor, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Tensor:
+    """Each element is zero with probability ``p``; the others are divided by ``1 - p``."""
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout: p is a probability between 0 and 1, got {p}")
+    if not training or p == 0.0:
+        return x
+    if p == 1.0:
+        return x * 0.0
+    keep = uniform(layout_of(x.device, dt.float32, x.shape), generator) >= p
+    return where(keep, div(x, 1.0 - p), 0.0)

@@ -1,0 +1,222 @@
+"""Sums, means, extremes over any dimensions: forward and gradient side by side."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..autograd.node import Node
+from ..runtime import dtype as dt
+from ..runtime.command import CommandSpec, Program, step
+from ..runtime.dtype import DType
+from ..runtime.errors import DTypeError, ShapeError
+from ..runtime.layout import layout_of
+from ..tensor import Tensor, axes
+from .arithmetic import where
+from .dispatch import SpecCache, check_dtype, enqueue, tape
+from .functions import exp, log, sqrt
+
+Dim = int | Sequence[int] | None
+_specs = SpecCache()
+
+
+def _accumulate(dtype: DType) -> DType:
+    return dt.float32 if dtype in (dt.float16, dt.bfloat16) else dtype
+
+
+def _spec(name: str, x: Tensor, over: tuple[int, ...], combine: str, result: DType) -> CommandSpec:
+    key = (x.layout, over, combine, result, name)
+    spec = _specs.get(key)
+    if spec is None:
+        layout = x.layout
+        check_dtype(name, layout.device, layout.dtype, result)
+        kept = tuple(n for a, n in enumerate(layout.shape) if a not in over)
+        source = layout.dtype
+        program = Program((source,), (), (), (0,))
+        if source is not result and not (source in (dt.float16, dt.bfloat16) and result is source):
+            program = Program((source,), (), (step("cast", source, (0,), result),), (1,))
+        spec = _specs.put(
+            key,
+            CommandSpec(
+                "reduce", name, (layout,), (layout_of(layout.device, result, kept),), program,
+                (combine, over, _accumulate(result)),
+            ),
+        )  # fmt: skip
+    return spec
+
+
+def _reduced(name: str, x: Tensor, dim: Dim, keepdim: bool, combine: str, result: DType) -> tuple[Tensor, tuple[int, ...]]:
+    """``x`` combined over ``dim``, and the dimensions that were meant."""
+    over = axes(name, dim, x.ndim)
+    if combine in ("maximum", "minimum") and 0 in [x.shape[a] for a in over]:
+        raise ShapeError(f"{name}: nothing to choose from over dimensions {list(over)} of shape {list(x.shape)}")
+    out = enqueue(_spec(name, x, over, combine, result), (x,))
+    if keepdim:
+        shape = tuple(1 if a in over else n for a, n in enumerate(x.shape))
+        out = Tensor._make(out.storage, 0, layout_of(x.device, result, shape))
+    return out, over
+
+
+def spread(g: Tensor, shape: tuple[int, ...], over: tuple[int, ...]) -> Tensor:
+    """A reduction's result (or gradient), with or without the reduced dimensions, stretched back to ``shape``."""
+    kept = tuple(1 if a in over else n for a, n in enumerate(shape))
+    return g.reshape(kept).expand(shape)
+
+
+def _sum_dtype(x: Tensor, dtype: Any) -> DType:
+    if dtype is not None:
+        return dt.as_dtype(dtype)
+    return x.dtype if x.dtype.is_floating_point else dt.int64
+
+
+def _grad_sum(n: Node, g: Tensor) -> tuple[Tensor]:
+    shape, over, dtype = n.attributes
+    spreaded = spread(g, shape, over)
+    return (spreaded if spreaded.dtype is dtype else spreaded.to(dtype),)
+
+
+def sum(x: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:  # noqa: A001
+    """The sum over ``dim`` (None: all dimensions). Integers and booleans add up in int64."""
+    out, over = _reduced("sum", x, dim, keepdim, "add", _sum_dtype(x, dtype))
+    return tape(out, "sum", _grad_sum, (x,), (), (x.shape, over, x.dtype))
+
+
+def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Undo a broadcast from ``shape``: sum over the dimensions that were stretched."""
+    lead = x.ndim - len(shape)
+    over = tuple(range(lead)) + tuple(
+        a for a, n in enumerate(shape, lead) if n == 1 and x.shape[a] != 1
+    )
+    return sum(x, over).reshape(shape) if over else x.reshape(shape)
+
+
+def mean(x: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The mean over ``dim`` (None: all dimensions); NaN of nothing."""
+    wanted = x.dtype if dtype is None else dt.as_dtype(dtype)
+    if not wanted.is_floating_point:
+        raise DTypeError(f"mean is not defined for {wanted.name}: convert first, or pass dtype=rasptorch.float32")
+    count = math.prod(x.shape[a] for a in axes("mean", dim, x.ndim))
+    total = sum(x, dim, keepdim, dtype=wanted)
+    return total / count if count else total * float("nan")
+
+
+def _grad_prod(n: Node, g: Tensor) -> tuple[Tensor]:
+    """Product of the others: exact also where elements are zero, by counting the zeros of each product."""
+    (x,) = n.values()
+    over = n.attributes
+    zeros = sum(x == 0, over, True, dtype=dt.int32)
+    filled = where(x == 0, 1.0, x)
+    others = prod(filled, over, True)
+    slope = where(zeros == 0, others / filled, where(zeros == 1, where(x == 0, others, 0.0), 0.0))
+    return (spread(g, x.shape, over) * slope,)
+
+
+def prod(x: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+    """The product over ``dim`` (None: all dimensions)."""
+    out, over = _reduced("prod", x, dim, keepdim, "mul", _sum_dtype(x, dtype))
+    return tape(out, "prod", _grad_prod, (x,), (x,), over)
+
+
+def _grad_extreme(n: Node, g: Tensor) -> tuple[Tensor]:
+    """Shared evenly among all elements that attain the extreme, as PyTorch's ``amax``."""
+    (x,) = n.values()
+    over = n.attributes
+    hit = (x == spread(n.result().detach(), x.shape, over)).to(x.dtype)
+    share = hit / sum(hit, over, True)
+    return (spread(g, x.shape, over) * share,)
+
+
+def amax(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """The largest value over ``dim``; NaN if there is one. The gradient is shared among equals."""
+    out, over = _reduced("amax", x, dim, keepdim, "maximum", x.dtype)
+    return tape(out, "amax", _grad_extreme, (x,), (x,), over, keep_output=True)
+
+
+def amin(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+    """The smallest value over ``dim``; NaN if there is one. The gradient is shared among equals."""
+    out, over = _reduced("amin", x, dim, keepdim, "minimum", x.dtype)
+    return tape(out, "amin", _grad_extreme, (x,), (x,), over, keep_output=True)
+
+
+def any(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+    """Whether any element over ``dim`` is true (not zero)."""
+    return _logical("any", x, dim, keepdim, "maximum", False)
+
+
+def all(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+    """Whether every element over ``dim`` is true (not zero)."""
+    return _logical("all", x, dim, keepdim, "minimum", True)
+
+
+def _logical(name: str, x: Tensor, dim: Dim, keepdim: bool, combine: str, of_nothing: bool) -> Tensor:
+    over = axes(name, dim, x.ndim)
+    if math.prod(x.shape[a] for a in over) == 0:
+        from .creation import filled
+
+        shape = tuple(1 if a in over else n for a, n in enumerate(x.shape) if keepdim or a not in over)
+        return filled(name, layout_of(x.device, dt.bool_, shape), of_nothing)
+    return _reduced(name, x, dim, keepdim, combine, dt.bool_)[0]
+
+
+def _arg_extreme(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
+    """The first place that attains the extreme (NaN counts as it): the smallest index among those that are equal to it.
+
+    Two reductions rather than one with pairs: both split over as many invocations as the device has, in a fixed order.
+    """
+    from .creation import counted
+
+    if x.layout.numel == 0 and (dim is None or x.shape[axes(name, dim, x.ndim)[0]] == 0):
+        raise ShapeError(f"{name}: nothing to choose from in shape {list(x.shape)}")
+    if dim is None:
+        flat = _arg_extreme(name, x.reshape(-1), 0, False)
+        return flat.reshape((1,) * x.ndim) if keepdim else flat
+    (axis,) = axes(name, dim, x.ndim) or (0,)
+    if x.ndim == 0:
+        return counted(name, layout_of(x.device, dt.int64, ()), 0, 0)
+    x = x.detach()
+    best = (amax if name in ("argmax", "max") else amin)(x, axis, True)
+    hit = x == best
+    if x.dtype.is_floating_point:
+        hit = hit.logical_or(x != x)
+    shape = tuple(n if a == axis else 1 for a, n in enumerate(x.shape))
+    index = counted(name, layout_of(x.device, dt.int32, shape), 0, 1)
+    return amin(where(hit, index, x.shape[axis]), axis, keepdim).to(dt.int64)
+
+
+def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The index (int64) of the first largest value along ``dim``, or in the flattened tensor."""
+    return _arg_extreme("argmax", x, dim, keepdim)
+
+
+def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+    """The index (int64) of the first smallest value along ``dim``, or in the flattened tensor."""
+    return _arg_extreme("argmin", x, dim, keepdim)
+
+
+def var(x: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None) -> Tensor:
+    """The variance over ``dim``, in two passes; divided by ``n - correction``."""
+    if unbiased is not None:
+        correction = int(unbiased)
+    over = axes("var", dim, x.ndim)
+    count = math.prod(x.shape[a] for a in over)
+    away = x - mean(x, over, True)
+    divisor = max(count - correction, 0)
+    total = sum(away * away, over, keepdim)
+    return total / divisor if divisor else total * float("nan")
+
+
+def std(x: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None) -> Tensor:
+    """The standard deviation over ``dim``."""
+    return sqrt(var(x, dim, correction=correction, keepdim=keepdim, unbiased=unbiased))
+
+
+def logsumexp(x: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
+    """``log(sum(exp(x)))`` over ``dim``, shifted by the maximum so that nothing overflows."""
+    over = axes("logsumexp", dim, x.ndim)
+    if 0 in [x.shape[a] for a in over]:
+        return log(sum(exp(x), over, keepdim))  # the logarithm of nothing is -inf
+    top = amax(x.detach(), over, True)
+    top = where(top.isfinite(), top, 0.0)
+    out = log(sum(exp(x - top), over, True)) + top
+    return out if keepdim else out.reshape(tuple(n for a, n in enumerate(x.shape) if a not in over))

@@ -1,0 +1,57 @@
+"""Softmax and its logarithm over one dimension: one pass kernel forward, fusable operations backward."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..autograd.node import Node
+from ..runtime.command import CommandSpec
+from ..runtime.errors import DTypeError
+from ..runtime.layout import layout_of
+from ..tensor import Tensor, _axis
+from .dispatch import SpecCache, check_dtype, enqueue, tape
+from .functions import exp
+from .reduction import sum
+
+_specs = SpecCache()
+
+
+def _rows(name: str, x: Tensor, dim: int, gradient: Callable[[Node, Tensor], tuple[Tensor]]) -> Tensor:
+    """Run the row kernel ``name`` along ``dim``."""
+    if not x.dtype.is_floating_point:
+        raise DTypeError(f"{name} is not defined for {x.dtype.name}; convert with .to(rasptorch.float32)")
+    axis = _axis(name, dim, x.ndim)
+    if x.ndim == 0:
+        return _rows(name, x.reshape(1), 0, gradient).reshape(())
+    if axis != x.ndim - 1:
+        return _rows(name, x.transpose(axis, -1), -1, gradient).transpose(axis, -1)
+    source, x = x, x.contiguous()
+    key = (name, x.layout)
+    spec = _specs.get(key)
+    if spec is None:
+        layout = x.layout
+        check_dtype(name, layout.device, layout.dtype)
+        out = layout_of(layout.device, layout.dtype, layout.shape)
+        columns = layout.shape[-1]
+        rows = layout.numel // columns if columns else 0
+        spec = _specs.put(key, CommandSpec("shader", name, (layout,), (out,), None, (name, rows, columns)))
+    return tape(enqueue(spec, (x,)), name, gradient, (source,), (), axis, keep_output=True)
+
+
+def _grad_log_softmax(n: Node, g: Tensor) -> tuple[Tensor]:
+    return (g - exp(n.result()) * sum(g, n.attributes, True),)
+
+
+def _grad_softmax(n: Node, g: Tensor) -> tuple[Tensor]:
+    y = n.result()
+    return (y * (g - sum(g * y, n.attributes, True)),)
+
+
+def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
+    """``log(softmax(x))`` along ``dim``, without overflow for any finite input."""
+    return _rows("log_softmax", x, dim, _grad_log_softmax)
+
+
+def softmax(x: Tensor, dim: int = -1) -> Tensor:
+    """``exp(x) / sum(exp(x))`` along ``dim``, without overflow for any finite input."""
+    return _rows("softmax", x, dim, _grad_softmax)

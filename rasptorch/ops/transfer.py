@@ -1,0 +1,106 @@
+"""Between tensors and the host, and between devices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..autograd.node import Node
+from ..runtime import device as devices
+from ..runtime import dtype as dt
+from ..runtime.device import Device
+from ..runtime.dtype import DType
+from ..runtime.errors import BlockingInTrio, ShapeError
+from ..runtime.readback import Readback
+from ..runtime.waiting import in_trio_task
+from ..tensor import Tensor
+from . import views
+from .dispatch import tape
+
+T = TypeVar("T")
+
+
+def _read(x: Tensor, convert: Callable[[NDArray[Any]], T]) -> Readback[T]:
+    """Start reading ``x``; ``convert`` gets an array it may not keep."""
+    x = views.contiguous(x.detach())
+    layout = x.layout
+    dtype = layout.dtype.numpy
+    size = dtype.itemsize
+
+    def from_bytes(data: NDArray[np.uint8]) -> T:
+        return convert(data.view(dtype).reshape(layout.shape))
+
+    return layout.device.read(x.storage, x.offset * size, layout.nbytes, from_bytes)
+
+
+def _values(x: Tensor) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """An array the caller owns; bfloat16 becomes float32, which NumPy has."""
+    if x.dtype is dt.bfloat16:
+        return lambda array: (array.astype(np.uint32) << 16).view(np.float32)
+    return lambda array: array.copy()
+
+
+def readback_array(x: Tensor) -> Readback[NDArray[Any]]:
+    return _read(x, _values(x))
+
+
+def readback_item(x: Tensor) -> Readback[Any]:
+    """The one element as a Python number."""
+    if x.layout.numel != 1:
+        raise ShapeError(f"item: only one element can become a number, this tensor has shape {list(x.shape)}")
+    values = _values(x)
+    return _read(x, lambda array: values(array).reshape(()).item())
+
+
+def readback_list(x: Tensor) -> Readback[Any]:
+    values = _values(x)
+    return _read(x, lambda array: values(array).tolist())
+
+
+def to(x: Tensor, *args: Any, device: Any = None, dtype: Any = None) -> Tensor:
+    """``x.to(device)``, ``x.to(dtype)``, ``x.to(device, dtype)`` or ``x.to(other_tensor)``. ``x`` itself where nothing changes.
+
+    Moving between devices waits for the value; inside a Trio task await it and make a tensor from that instead.
+    """
+    for arg in args:
+        if isinstance(arg, Tensor):
+            device, dtype = arg.device, arg.dtype
+        elif isinstance(arg, Device) or (isinstance(arg, str) and arg not in dt.BY_NAME):
+            device = arg
+        else:
+            dtype = arg
+    wanted: DType | None = None if dtype is None else dt.as_dtype(dtype)
+    if wanted is not None and wanted is not x.dtype and (device is None or not _narrowing_first(x, wanted)):
+        x = views.cast(x, wanted)
+        wanted = None
+    if device is not None:
+        x = _moved(x, devices.get(device))
+    return x if wanted is None or wanted is x.dtype else views.cast(x, wanted)
+
+
+def _narrowing_first(x: Tensor, wanted: DType) -> bool:
+    """Whether to convert after moving: what is smaller travels."""
+    return wanted.itemsize > x.dtype.itemsize
+
+
+def _moved(x: Tensor, device: Device) -> Tensor:
+    from .creation import check_size
+
+    if x.device is device:
+        return x
+    if in_trio_task():
+        raise BlockingInTrio(f"moving a tensor from {x.device} to {device} waits: use rasptorch.tensor(await x.numpy(), device='{device}')")
+    from ..runtime.layout import layout_of
+
+    layout = layout_of(device, x.dtype, x.shape)
+    check_size("to", layout)
+    data = _read(x, lambda array: array.reshape(-1).view(np.uint8).copy()).wait()
+    out = Tensor._make(device.upload(data), 0, layout)
+    return tape(out, "to", _grad_moved, (x,), (), x.device)
+
+
+def _grad_moved(n: Node, g: Tensor) -> tuple[Tensor]:
+    return (_moved(g, n.attributes),)

@@ -1,0 +1,365 @@
+"""Other ways to look at the same memory: no command runs, except where a new shape cannot be had without a copy."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from ..autograd.node import Gradient, Node
+from ..runtime import dtype as dt
+from ..runtime.command import CommandSpec, Program, step
+from ..runtime.errors import ShapeError
+from ..runtime.layout import Layout, broadcast_strides, contiguous_strides, layout_of
+from ..tensor import Tensor, _axis
+from .dispatch import SpecCache, check_dtype, enqueue, tape
+
+_copies = SpecCache()
+
+
+def view(x: Tensor, name: str, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, gradient: Gradient, note: Any = None) -> Tensor:
+    """A tensor on ``x``'s memory; ``gradient`` brings a gradient of the new shape back to ``x``'s."""
+    layout = layout_of(x.layout.device, x.layout.dtype, shape, strides)
+    out = Tensor._make(x.storage, offset, layout)
+    out.is_view = True
+    return tape(out, name, gradient, (x,), (), note)
+
+
+def contiguous(x: Tensor) -> Tensor:
+    """``x`` itself when it lies in row-major order, otherwise a copy that does."""
+    return x if x.layout.contiguous else clone(x)
+
+
+def clone(x: Tensor) -> Tensor:
+    """A copy in row-major order; gradients pass through."""
+    layout = x.layout
+    spec = _copies.get(layout)
+    if spec is None:
+        program = Program((layout.dtype,), (), (step("copy", layout.dtype, (0,)),), (1,))
+        spec = _copies.put(
+            layout,
+            CommandSpec("elementwise", "clone", (layout,), (layout_of(layout.device, layout.dtype, layout.shape),), program),
+        )
+    return tape(enqueue(spec, (x,)), "clone", lambda n, g: (g,), (x,))
+
+
+def cast(x: Tensor, dtype: Any) -> Tensor:
+    """The values as ``dtype``; ``x`` itself when they already are."""
+    layout = x.layout
+    if layout.dtype is dtype:
+        return x
+    key = (layout, dtype)
+    spec = _copies.get(key)
+    if spec is None:
+        pair = {layout.dtype, dtype}
+        if dt.int64 not in pair or any(d.is_floating_point for d in pair):
+            # Between integers a device without int64 arithmetic still converts exactly: low words, signs extended.
+            check_dtype("to", layout.device, layout.dtype, dtype)
+        program = Program((layout.dtype,), (), (step("cast", layout.dtype, (0,), dtype),), (1,))
+        spec = _copies.put(
+            key, CommandSpec("elementwise", "to", (layout,), (layout_of(layout.device, dtype, layout.shape),), program)
+        )
+    out = enqueue(spec, (x,))
+    if dtype.is_floating_point:
+        tape(out, "to", lambda n, g: (cast(g, n.attributes),), (x,), (), layout.dtype)
+    return out
+
+
+def _strides_for(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...] | None:
+    """Strides that show ``layout`` as ``shape`` without a copy; None if there are none."""
+    if layout.contiguous:
+        return contiguous_strides(shape)
+    old = [(n, s) for n, s in zip(layout.shape, layout.strides, strict=True) if n != 1]
+    strides: list[int] = []
+    at = 0
+    remaining: list[tuple[int, int]] = []  # the current run of old axes, as (length, stride), merged
+    run = 1
+    for n in shape:
+        if n == 1:
+            strides.append(0)
+            continue
+        while run % n or run == 1:
+            if at == len(old):
+                return None
+            length, stride = old[at]
+            at += 1
+            if remaining and remaining[-1][1] != length * stride:
+                return None
+            remaining = [(run * length, stride)] if run != 1 or remaining else [(length, stride)]
+            run *= length
+        run //= n
+        strides.append(remaining[-1][1] * run)
+        if run == 1:
+            remaining = []
+    return tuple(strides)
+
+
+def _wanted_shape(name: str, x: Tensor, size: Sequence[Any]) -> tuple[int, ...]:
+    shape = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else tuple(size)
+    for n in shape:
+        if isinstance(n, bool) or not isinstance(n, int) or n < -1:
+            raise ShapeError(f"{name}: sizes are whole numbers, or -1 for the one to work out, got {list(shape)}")
+    if shape.count(-1) > 1:
+        raise ShapeError(f"{name}: only one size can be -1, got {list(shape)}")
+    if -1 in shape:
+        known = -math.prod(shape)
+        if known == 0 or x.layout.numel % known:
+            raise ShapeError(f"{name}: {x.layout.numel} elements of shape {list(x.shape)} do not fill {list(shape)} for any size in place of -1")
+        shape = tuple(x.layout.numel // known if n == -1 else n for n in shape)
+    if math.prod(shape) != x.layout.numel:
+        raise ShapeError(f"{name}: {x.layout.numel} elements of shape {list(x.shape)} do not make {list(shape)}")
+    return shape
+
+
+def _grad_reshape(n: Node, g: Tensor) -> tuple[Tensor]:
+    return (reshape(g, n.attributes),)
+
+
+def reshape(x: Tensor, *size: Any) -> Tensor:
+    """The same elements in another shape; one size may be -1. A copy only where strides leave no other way."""
+    shape = _wanted_shape("reshape", x, size)
+    if shape == x.layout.shape:
+        return x
+    strides = _strides_for(x.layout, shape)
+    if strides is None:
+        x = clone(x)
+        strides = contiguous_strides(shape)
+    return view(x, "reshape", shape, strides, x.offset, _grad_reshape, x.layout.shape)
+
+
+def view_(x: Tensor, *size: Any) -> Tensor:
+    """As `reshape`, but an error where that would need a copy."""
+    shape = _wanted_shape("view", x, size)
+    strides = _strides_for(x.layout, shape)
+    if strides is None:
+        raise ShapeError(f"view: shape {list(x.shape)} with strides {list(x.layout.strides)} cannot be seen as {list(shape)} without a copy; use reshape")
+    return view(x, "view", shape, strides, x.offset, _grad_reshape, x.layout.shape)
+
+
+def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+    """Dimensions ``start_dim`` to ``end_dim`` (both included) merged into one."""
+    if x.ndim == 0:
+        return reshape(x, 1)
+    first, last = _axis("flatten", start_dim, x.ndim), _axis("flatten", end_dim, x.ndim)
+    if first > last:
+        raise ShapeError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
+    return reshape(x, *x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :])
+
+
+def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+    """Dimension ``dim`` split into ``sizes``; one of them may be -1."""
+    axis = _axis("unflatten", dim, x.ndim)
+    sizes = list(sizes)
+    if sizes.count(-1) == 1 and math.prod(sizes) != 0:
+        sizes[sizes.index(-1)] = x.shape[axis] // -math.prod(sizes)
+    if math.prod(sizes) != x.shape[axis]:
+        raise ShapeError(f"unflatten: dimension {dim} of length {x.shape[axis]} does not split into {sizes}")
+    return reshape(x, *x.shape[:axis], *sizes, *x.shape[axis + 1 :])
+
+
+def _grad_permute(n: Node, g: Tensor) -> tuple[Tensor]:
+    order = n.attributes
+    back = [0] * len(order)
+    for position, axis in enumerate(order):
+        back[axis] = position
+    return (permute(g, *back),)
+
+
+def permute(x: Tensor, *dims: Any) -> Tensor:
+    """Dimensions in another order, each named once."""
+    order = dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
+    wanted = tuple(_axis("permute", d, x.ndim) for d in order)
+    if sorted(wanted) != list(range(x.ndim)):
+        raise ShapeError(f"permute: {list(order)} does not name each of the {x.ndim} dimensions once")
+    layout = x.layout
+    return view(
+        x, "permute", tuple(layout.shape[a] for a in wanted), tuple(layout.strides[a] for a in wanted), x.offset,
+        _grad_permute, wanted,
+    )  # fmt: skip
+
+
+def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
+    """Two dimensions exchanged."""
+    a, b = _axis("transpose", dim0, x.ndim), _axis("transpose", dim1, x.ndim)
+    order = list(range(x.ndim))
+    if x.ndim:
+        order[a], order[b] = order[b], order[a]
+    return permute(x, *order) if order else x
+
+
+def t(x: Tensor) -> Tensor:
+    """The transpose of a matrix; 0-d and 1-d tensors stay as they are."""
+    if x.ndim > 2:
+        raise ShapeError(f"t: takes at most 2 dimensions, got shape {list(x.shape)}; use .mT or .permute")
+    return transpose(x, 0, 1) if x.ndim == 2 else x
+
+
+def mT(x: Tensor) -> Tensor:  # noqa: N802
+    """The last two dimensions exchanged."""
+    if x.ndim < 2:
+        raise ShapeError(f"mT: needs at least 2 dimensions, got shape {list(x.shape)}")
+    return transpose(x, -2, -1)
+
+
+def T(x: Tensor) -> Tensor:  # noqa: N802
+    """All dimensions in reverse order."""
+    return permute(x, *reversed(range(x.ndim))) if x.ndim > 1 else x
+
+
+def squeeze(x: Tensor, dim: Any = None) -> Tensor:
+    """Without dimensions of length 1: all of them, or those named that have it."""
+    if dim is None:
+        gone = set(range(x.ndim))
+    else:
+        gone = {_axis("squeeze", d, x.ndim) for d in ((dim,) if isinstance(dim, int) else dim)}
+    keep = [a for a in range(x.ndim) if a not in gone or x.shape[a] != 1]
+    layout = x.layout
+    return view(
+        x, "squeeze", tuple(layout.shape[a] for a in keep), tuple(layout.strides[a] for a in keep), x.offset,
+        _grad_reshape, layout.shape,
+    )  # fmt: skip
+
+
+def unsqueeze(x: Tensor, dim: int) -> Tensor:
+    """A new dimension of length 1 before ``dim``."""
+    axis = _axis("unsqueeze", dim, x.ndim + 1)
+    layout = x.layout
+    shape = (*layout.shape[:axis], 1, *layout.shape[axis:])
+    strides = (*layout.strides[:axis], 0, *layout.strides[axis:])
+    return view(x, "unsqueeze", shape, strides, x.offset, _grad_reshape, layout.shape)
+
+
+def _grad_expand(n: Node, g: Tensor) -> tuple[Tensor]:
+    from .reduction import sum_to
+
+    return (sum_to(g, n.attributes),)
+
+
+def expand(x: Tensor, *size: Any) -> Tensor:
+    """Dimensions of length 1 stretched without a copy; -1 keeps a length."""
+    wanted = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else tuple(size)
+    lead = len(wanted) - x.ndim
+    if lead < 0:
+        raise ShapeError(f"expand: {list(wanted)} has fewer dimensions than shape {list(x.shape)}")
+    shape = []
+    for axis, n in enumerate(wanted):
+        own = x.shape[axis - lead] if axis >= lead else 1
+        if n == -1 and axis >= lead:
+            n = own
+        if n < 0 or (own not in (1, n)):
+            raise ShapeError(f"expand: shape {list(x.shape)} does not stretch to {list(wanted)}")
+        shape.append(n)
+    full = tuple(shape)
+    if full == x.layout.shape:
+        return x
+    return view(x, "expand", full, broadcast_strides(x.layout, full), x.offset, _grad_expand, x.layout.shape)
+
+
+def broadcast_to(x: Tensor, size: Sequence[int]) -> Tensor:
+    return expand(x, *size)
+
+
+def expand_as(x: Tensor, other: Tensor) -> Tensor:
+    return expand(x, *other.shape)
+
+
+def embed(g: Tensor, shape: tuple[int, ...], region: Layout, offset: int) -> Tensor:
+    """Zeros of ``shape`` (row-major) with ``g`` written where ``region``, relative to its start, looks at it."""
+    return tape(_embedded(g, shape, region, offset), "embed", _grad_embed, (g,), (), (region, offset))
+
+
+def _grad_embed(n: Node, g: Tensor) -> tuple[Tensor]:
+    region, offset = n.attributes
+    g = contiguous(g)
+    return (view(g, "part", region.shape, region.strides, g.offset + offset, _grad_part, (g.layout.shape, region, offset)),)
+
+
+def _grad_part(n: Node, g: Tensor) -> tuple[Tensor]:
+    shape, region, offset = n.attributes
+    return (embed(g, shape, region, offset),)
+
+
+def _embedded(g: Tensor, shape: tuple[int, ...], region: Layout, offset: int) -> Tensor:
+    from ..autograd.mode import no_grad
+    from .creation import zeros
+
+    with no_grad():
+        out = zeros(shape, dtype=g.dtype, device=g.device)
+        out_view = Tensor._make(out.storage, offset, region)
+        copy_into(out_view, g)
+    return out
+
+
+def copy_into(target: Tensor, source: Tensor) -> None:
+    """Write ``source``, stretched and converted, into ``target``'s memory. No taping: callers do that."""
+    from .dispatch import enqueue_into, same_device
+
+    key = (target.layout, source.layout, "into")
+    spec = _copies.get(key)
+    if spec is None:
+        device = same_device("copy_", (target.layout, source.layout))
+        check_dtype("copy_", device, target.dtype, source.dtype)
+        try:
+            strides = expand(source.detach(), *target.shape).layout.strides
+        except ShapeError:
+            raise ShapeError(f"copy_: shape {list(source.shape)} does not stretch to {list(target.shape)}") from None
+        steps = (
+            step("copy", source.dtype, (0,)) if source.dtype is target.dtype else step("cast", source.dtype, (0,), target.dtype),
+        )
+        program = Program((source.dtype,), (), steps, (1,))
+        inputs = (layout_of(device, source.dtype, target.shape, strides),)
+        spec = _copies.put(key, CommandSpec("elementwise", "copy_", inputs, (target.layout,), program, in_place=1))
+    enqueue_into(spec, target, (source,))
+
+
+def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
+    """``length`` entries of dimension ``dim`` from ``start`` on."""
+    from .indexing import getitem
+
+    axis = _axis("narrow", dim, x.ndim)
+    if start < 0:
+        start += x.shape[axis]
+    if length < 0 or start < 0 or start + length > x.shape[axis]:
+        raise IndexError(f"narrow: {length} entries from {start} on are outside dimension {dim} of length {x.shape[axis]}")
+    return getitem(x, (slice(None),) * axis + (slice(start, start + length),))
+
+
+def select(x: Tensor, dim: int, index: int) -> Tensor:
+    """Entry ``index`` of dimension ``dim``, which disappears."""
+    from .indexing import getitem
+
+    return getitem(x, (slice(None),) * _axis("select", dim, x.ndim) + (index,))
+
+
+def split(x: Tensor, sizes: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of ``sizes`` entries (the last may be smaller), or of the given sizes, along ``dim``."""
+    axis = _axis("split", dim, x.ndim)
+    total = x.shape[axis]
+    if isinstance(sizes, int):
+        if sizes <= 0:
+            raise ShapeError(f"split: pieces need at least one entry, got {sizes}")
+        parts = [min(sizes, total - i) for i in range(0, total, sizes)] or [0]
+    else:
+        parts = list(sizes)
+        if builtin_sum(parts) != total:
+            raise ShapeError(f"split: sizes {parts} add up to {builtin_sum(parts)}, dimension {dim} has {total}")
+    out, start = [], 0
+    for n in parts:
+        out.append(narrow(x, axis, start, n))
+        start += n
+    return tuple(out)
+
+
+def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+    """At most ``chunks`` pieces of equal size along ``dim``; the last may be smaller."""
+    if chunks <= 0:
+        raise ShapeError(f"chunk: needs at least one chunk, got {chunks}")
+    return split(x, max(1, -(-x.shape[_axis("chunk", dim, x.ndim)] // chunks)), dim)
+
+
+def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+    """Every entry of ``dim`` as a tensor of its own."""
+    return tuple(select(x, dim, i) for i in range(x.shape[_axis("unbind", dim, x.ndim)]))
+
+
+builtin_sum = sum

@@ -1,0 +1,62 @@
+"""Pieces of device memory: blocks as the driver gives them, buffers as the pool cuts them."""
+
+from __future__ import annotations
+
+from enum import Enum
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from .pool import Pool
+
+_keys = count(1)
+
+
+class Memory(Enum):
+    """What a buffer is for. On machines with one kind of memory all three are the same."""
+
+    DEVICE = "device"
+    UPLOAD = "upload"  # the host writes, the device reads
+    READBACK = "readback"  # the device writes, the host reads (cached where there is such a type)
+
+
+class Block:
+    """A driver's allocation. ``bytes`` is its memory as the host sees it, or None where the host cannot.
+
+    ``handle`` belongs to the driver.
+    """
+
+    __slots__ = ("bytes", "handle", "key", "memory", "nbytes")
+
+    def __init__(self, nbytes: int, memory: Memory, handle: Any, bytes_: NDArray[np.uint8] | None) -> None:
+        self.key: Final = next(_keys)
+        self.nbytes: Final = nbytes
+        self.memory: Final = memory
+        self.handle: Final = handle
+        self.bytes: Final = bytes_
+
+
+class Buffer:
+    """``nbytes`` at ``offset`` in a block. Belongs to one slot or one batch; goes back to the pool with its fences."""
+
+    __slots__ = ("block", "key", "nbytes", "offset", "pool")
+
+    def __init__(self, pool: Pool, block: Block, offset: int, nbytes: int) -> None:
+        self.pool: Final = pool
+        self.block: Final = block
+        self.offset: Final = offset
+        self.nbytes: Final = nbytes
+        self.key: Final = (block.key, offset)
+
+    def view(self, nbytes: int) -> NDArray[np.uint8]:
+        """The first ``nbytes`` as the host sees them. Only for mapped memory, and only when no command is using it."""
+        if self.block.bytes is None:
+            raise RuntimeError("this buffer's memory is not visible to the host")
+        return self.block.bytes[self.offset : self.offset + nbytes]
+
+    @property
+    def mapped(self) -> bool:
+        return self.block.bytes is not None

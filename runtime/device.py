@@ -1,0 +1,288 @@
+"""Devices by name. A device owns a driver, a pool, its plans and its streams; the driver knows nothing of the rest."""
+
+from __future__ import annotations
+
+import atexit
+import os
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import TYPE_CHECKING, Final, TypeVar
+from weakref import WeakSet
+
+import numpy as np
+
+from . import dtype as dt
+from . import settings
+from .buffer import Memory
+from .command import CommandSpec, Program, step
+from .errors import DeviceError
+from .layout import layout_of
+from .observers import Observers
+from .plan.cache import PlanCache, RecordingCache
+from .pool import Pool
+from .statistics import Statistics
+from .storage import Slot, Storage
+from .stream import Stream
+from .waiting import Watcher
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from .driver import Driver
+    from .fence import Fence
+    from .readback import Readback
+
+T = TypeVar("T")
+
+
+class Device:
+    """One device. ``str(device)`` is the name users write; compare with ``is``."""
+
+    def __init__(self, name: str, driver: Driver) -> None:
+        self.name: Final = name
+        self.driver: Final = driver
+        self.lock: Final = threading.RLock()
+        self.statistics: Final = Statistics()
+        self.observers: Final = Observers()
+        self.pool: Final = Pool(driver, self.statistics, self._reclaim)
+        self.plans: Final = PlanCache(self)
+        self.recordings: Final = RecordingCache(self)
+        self.watcher: Final = Watcher(self)
+        self.streams: Final[WeakSet[Stream]] = WeakSet()
+        self.default_stream: Final = self.new_stream(f"{name}/default")
+        self.error_layout: Final = layout_of(self, dt.int32, (4,))
+        self._error_slot: Slot | None = None
+        self._error_words: NDArray[np.int32] | None = None
+        self._error_tags: list[str] = [""]
+        self._streams_in_use: ContextVar[Stream | None] = ContextVar(f"stream of {name}", default=None)
+        self._pid = _process
+        if settings.current.debug:
+            from .debug_print import DebugPrinter
+
+            self.observers.add(DebugPrinter(self))
+
+    def __repr__(self) -> str:
+        return f"device('{self.name}')"
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __reduce__(self) -> tuple[Callable[[str], Device], tuple[str]]:
+        return get, (self.name,)
+
+    # -- streams --------------------------------------------------------------------------------------------------
+    def new_stream(self, name: str = "") -> Stream:
+        stream = Stream(self, name)
+        self.streams.add(stream)
+        return stream
+
+    def stream(self) -> Stream:
+        """The stream the calling context enqueues on."""
+        if self._pid is not _process:
+            raise DeviceError(
+                f"{self.name} was opened before fork() and cannot be used in the child: use threads, or processes started "
+                "with the 'spawn' method"
+            )
+        return self._streams_in_use.get() or self.default_stream
+
+    @contextmanager
+    def using(self, stream: Stream) -> Iterator[Stream]:
+        if stream.device is not self:
+            raise DeviceError(f"{stream.name} belongs to {stream.device}, not to {self}")
+        token = self._streams_in_use.set(stream)
+        try:
+            yield stream
+        finally:
+            self._streams_in_use.reset(token)
+
+    def flush(self) -> list[Fence]:
+        """Submit what every stream has gathered; returns a fence per stream."""
+        return [stream.flush() for stream in list(self.streams)]
+
+    def poison(self, problem: BaseException) -> None:
+        """Fail every stream of this device."""
+        for stream in list(self.streams):
+            stream.poison(problem)
+
+    def _reclaim(self) -> None:
+        """The pool is out of memory: finish what is in flight and let go of what only caches hold."""
+        from .waiting import finish_submitted
+
+        for stream in list(self.streams):
+            finish_submitted(stream)
+
+    # -- bytes in and out -----------------------------------------------------------------------------------------
+    def upload(self, data: NDArray[np.uint8]) -> Storage:
+        """A storage with a copy of ``data`` (bytes, one axis); the caller may change its array right away."""
+        with self.lock:
+            slot = Slot(self.stream(), data.nbytes)
+            slot.memory = Memory.UPLOAD
+            slot.buffer = self.pool.allocate(data.nbytes, Memory.UPLOAD, None)
+            slot.buffer.view(data.nbytes)[:] = data
+            self.statistics.uploads += 1
+            for observer in self.observers.active:
+                observer.transferred(self.stream(), "upload", data.nbytes)
+            if self.driver.traits.kind == "discrete" or settings.current.staging == "always":
+                return self.copy_bytes(slot, 0, data.nbytes, Memory.DEVICE, self.stream())[0]
+            return Storage(slot)
+
+    def read(
+        self, storage: Storage, offset: int, nbytes: int, convert: Callable[[NDArray[np.uint8]], T]
+    ) -> Readback[T]:
+        """Start bringing bytes to the host; ``convert`` turns them into the value, and may not keep the array it gets."""
+        from .fence import Fence
+        from .readback import Readback
+
+        with self.lock:
+            slot = storage.slot
+            stream = slot.stream
+            self.statistics.readbacks += 1
+            for observer in self.observers.active:
+                observer.transferred(stream, "readback", nbytes)
+            if slot.failure is not None:
+                raise slot.failure
+            direct = self.driver.traits.kind != "discrete" and settings.current.staging != "always"
+            if not direct and nbytes:
+                storage, fence = self.copy_bytes(slot, offset, nbytes, Memory.READBACK, stream)
+                offset = 0
+            else:
+                # Written by the open batch: its submission is the next one. Otherwise by the last that wrote it.
+                open_batch = slot.batch == stream.open_batch
+                written = slot.written or Fence(stream, 0)
+                fence = Fence(stream, stream.submitted + 1) if open_batch else written
+            return Readback(storage, offset, nbytes, fence, convert)
+
+    def copy_bytes(self, slot: Slot, offset: int, nbytes: int, memory: Memory, stream: Stream) -> tuple[Storage, Fence]:
+        """Enqueue a copy of ``nbytes`` at byte ``offset`` into a new storage in ``memory``."""
+        from .fence import Fence
+
+        words = offset % 4 == 0 and nbytes % 4 == 0
+        dtype, unit = (dt.int32, 4) if words else (dt.uint8, 1)
+        layout = layout_of(self, dtype, (nbytes // unit,))
+        with self.lock:
+            (made,) = stream.enqueue(_copy_spec(layout, layout), [(slot, offset // unit)], memory=memory)
+            # The batch may have gone out with this very command; its fence is then already submitted.
+            return made, Fence(stream, stream.submitted + (made.slot.buffer is None))
+
+    # -- errors that only the data shows --------------------------------------------------------------------------
+    def error_tag(self, text: str) -> int:
+        """A number kernels can note in the error words for ``text``: what the index was for."""
+        with self.lock:
+            if text not in self._error_tags:
+                self._error_tags.append(text)
+            return self._error_tags.index(text)
+
+    def error_slot(self) -> Slot:
+        """The storage of the four error words: tag (0: no error), value, bound, unused."""
+        if self._error_slot is None:
+            slot = Slot(self.default_stream, 16)
+            slot.memory = Memory.READBACK
+            slot.buffer = self.pool.allocate(16, Memory.READBACK, None)
+            slot.buffer.view(16)[:] = 0
+            self._error_words = slot.buffer.view(16).view(np.int32)
+            self._error_slot = slot
+        return self._error_slot
+
+    def raise_noted_errors(self) -> None:
+        """Raise `IndexError` for the first offence kernels have noted since the last call."""
+        words = self._error_words
+        if words is not None and words[0]:
+            tag, value, bound = (int(w) for w in words[:3])
+            words[:] = 0
+            raise IndexError(
+                f"{self._error_tags[tag]}: index {value} is out of range; indices go from {-bound} to {bound - 1}"
+                if bound >= 0
+                else f"{self._error_tags[tag]}: index {value} is out of range; indices go from 0 to {-bound - 1}"
+            )
+
+    def close(self) -> None:
+        """Finish all work and give everything back."""
+        self._error_words = self._error_slot = None
+        self.pool.close()
+        self.driver.close()
+
+
+_process = object()  # another one after fork()
+
+
+def _forked() -> None:
+    global _process
+    _process = object()
+
+
+os.register_at_fork(after_in_child=_forked)
+
+_copies: dict[object, CommandSpec] = {}
+
+
+def _copy_spec(source: object, target: object) -> CommandSpec:
+    from .layout import Layout
+
+    assert isinstance(source, Layout) and isinstance(target, Layout)
+    found = _copies.get((source, target))
+    if found is None:
+        program = Program((source.dtype,), (), (step("copy", source.dtype, (0,)),), (1,))
+        found = _copies[source, target] = CommandSpec("elementwise", "copy", (source,), (target,), program)
+    return found
+
+
+_devices: dict[str, Device] = {}
+_opening = threading.RLock()
+
+
+def get(name: str | Device) -> Device:
+    """The device called ``cpu``, ``gpu`` or ``vulkan:N``; opened at the first call.
+
+    Raises `MissingDeviceError` with what was looked for and how to get it, `DeviceError` for a name that means nothing.
+    """
+    if isinstance(name, Device):
+        return name
+    found = _devices.get(name)
+    if found is not None:
+        return found
+    with _opening:
+        found = _devices.get(name)
+        if found is None:
+            found = _open(name)
+            _devices[name] = _devices[found.name] = found
+    return found
+
+
+def _open(name: str) -> Device:
+    driver: Driver
+    if name == "cpu":
+        from .host.driver import HostDriver
+
+        driver, full = HostDriver(), "cpu"
+    elif name == "gpu" or name.startswith("vulkan:"):
+        from .vulkan.driver import open_driver
+
+        driver, full = open_driver(name)
+        if full in _devices:
+            driver.close()
+            return _devices[full]
+    else:
+        raise DeviceError(f"there is no device {name!r}: write 'cpu', 'gpu' or 'vulkan:N' (`python -m rasptorch info` lists them)")
+    if settings.current.check:
+        from .checked_driver import CheckedDriver
+
+        driver = CheckedDriver(driver)
+    return Device(full, driver)
+
+
+def opened() -> list[Device]:
+    """The devices in use, each once."""
+    return list(dict.fromkeys(_devices.values()))
+
+
+def close_all() -> None:
+    """At interpreter exit: finish all work. Nothing can be enqueued afterwards."""
+    for device in opened():
+        if device._pid is _process:
+            device.close()
+    _devices.clear()
+
+
+atexit.register(close_all)

@@ -1,0 +1,92 @@
+"""What a back end must do. The conformance suite in ``tests/conformance`` holds every driver to it.
+
+Calls come with the device's lock held, except `wait`, `completed` and `interrupt`, which may come from any thread. A driver never
+sees tensors, gradients or Trio.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from .buffer import Block, Buffer, Memory
+    from .plan.plan import Plan
+    from .statistics import Statistics
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What planning and kernel choice may know of a device. Sizes in bytes."""
+
+    name: str
+    kind: str  # "host", "discrete", "integrated", "software"
+    alignment: int = 256  # of buffers within blocks
+    hazard_alignment: int = 1  # byte ranges are widened to this before they are compared
+    max_range: int = 1 << 62  # largest tensor a kernel can be given
+    max_block: int = 1 << 62
+    storage_buffers: int = 8
+    parallelism: int = 1  # invocations that keep the device busy
+    reduce_chunk: int = 1024  # most elements one invocation adds up: keeps the rounding error of long sums small
+    int64: bool = True
+    float64: bool = True
+    reentrant_recordings: bool = False  # a recording may be submitted again with other scalars before it is done
+
+
+class Recording(Protocol):
+    """A plan bound to buffers, ready to be submitted any number of times."""
+
+    def release(self) -> None:
+        """Give back what it holds. Only when no submission of it is unfinished."""
+
+
+class Timeline(Protocol):
+    """A counter that submissions raise when they are done."""
+
+    def completed(self) -> int:
+        """The value reached so far; never waits."""
+
+
+class Driver(Protocol):
+    name: str
+    traits: Traits
+
+    def allocate(self, nbytes: int, memory: Memory) -> Block:
+        """A new block; raises `MemoryError` when the device has no more."""
+
+    def free(self, block: Block) -> None:
+        """Give a block back. The caller made sure that nothing uses it any more."""
+
+    def timeline(self) -> Any:
+        """A new timeline at value 0."""
+
+    def record(self, plan: Plan, buffers: Sequence[Buffer], statistics: Statistics) -> Any:
+        """Bind a plan to buffers (in the order of ``plan.bound``, then the arena if it has one)."""
+
+    def submit(
+        self, timeline: Any, value: int, recording: Any, scalars: Sequence[float], waits: Sequence[tuple[Any, int]],
+        statistics: Statistics,
+    ) -> None:  # fmt: skip
+        """Run a recording after ``waits`` and everything submitted to this timeline before; then raise it to ``value``.
+
+        Counts what the device is given to do in ``statistics``.
+        """
+
+    def wait(self, points: Sequence[tuple[Any, int]], timeout: float | None, interrupts: int) -> None:
+        """Until any of the points is reached, ``timeout`` seconds passed, or `interrupt` was called more than ``interrupts`` times.
+
+        May return early. Raises what went wrong on the device, if it did.
+        """
+
+    def interrupts(self) -> int:
+        """How often `interrupt` was called: read it, look at your condition, then `wait` with it, and nothing is missed."""
+
+    def interrupt(self) -> None:
+        """Wake every `wait` now."""
+
+    def kernel_seconds(self, recording: Any) -> list[float] | None:
+        """How long each dispatch of a finished submission took, where the recording was made with timestamps."""
+
+    def close(self) -> None:
+        """Finish all work and give everything back. Called once."""

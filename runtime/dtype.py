@@ -1,0 +1,100 @@
+"""Element types, and PyTorch's promotion rules without NumPy."""
+
+from __future__ import annotations
+
+from typing import Final
+
+import numpy as np
+
+from .errors import DTypeError
+
+
+class DType:
+    """An element type. There is exactly one object per type: compare with ``is``.
+
+    ``numpy`` is the NumPy type that holds its bytes; bfloat16 has none of its own and is kept as the upper half
+    of a float32, in uint16.
+    """
+
+    __slots__ = ("category", "code", "is_floating_point", "itemsize", "name", "numpy")
+
+    def __init__(self, name: str, code: int, itemsize: int, category: int, numpy: str) -> None:
+        self.name: Final = name
+        self.code: Final = code
+        self.itemsize: Final = itemsize
+        self.category: Final = category  # 0 boolean, 1 integer, 2 floating point
+        self.numpy: Final = np.dtype(numpy)
+        self.is_floating_point: Final = category == 2
+
+    def __repr__(self) -> str:
+        return f"rasptorch.{self.name}"
+
+    def __reduce__(self) -> str:
+        return "bool_" if self.name == "bool" else self.name  # pickles by name, so identity survives
+
+    @property
+    def is_signed(self) -> bool:
+        return self.name not in ("bool", "uint8")
+
+
+bool_ = DType("bool", 0, 1, 0, "bool")
+uint8 = DType("uint8", 1, 1, 1, "uint8")
+int32 = DType("int32", 2, 4, 1, "int32")
+int64 = DType("int64", 3, 8, 1, "int64")
+float16 = DType("float16", 4, 2, 2, "float16")
+bfloat16 = DType("bfloat16", 5, 2, 2, "uint16")
+float32 = DType("float32", 6, 4, 2, "float32")
+float64 = DType("float64", 7, 8, 2, "float64")
+
+ALL: Final = (bool_, uint8, int32, int64, float16, bfloat16, float32, float64)
+BY_NAME: Final = {d.name: d for d in ALL}
+_FROM_NUMPY: Final = {d.numpy: d for d in ALL if d is not bfloat16}
+
+
+def from_numpy(dtype: np.dtype) -> DType:  # type: ignore[type-arg]
+    """The type for a NumPy dtype; `DTypeError` names the ones there are."""
+    found = _FROM_NUMPY.get(dtype.newbyteorder("=") if dtype.kind in "iufb" else dtype)
+    if found is None:
+        names = ", ".join(d.name for d in ALL)
+        raise DTypeError(f"arrays of {dtype} cannot become a tensor; convert to one of: {names}")
+    return found
+
+
+def as_dtype(value: object) -> DType:
+    """Accept a `DType`, a name, a NumPy dtype, or Python's bool, int and float."""
+    if isinstance(value, DType):
+        return value
+    if value is float:
+        return float32
+    if value is int:
+        return int64
+    if isinstance(value, str) and value in BY_NAME:
+        return BY_NAME[value]
+    try:
+        return from_numpy(np.dtype(value))  # type: ignore[call-overload, no-any-return]
+    except TypeError:
+        raise DTypeError(f"{value!r} is not a dtype; use one of: {', '.join(BY_NAME)}") from None
+
+
+def promote(a: DType, b: DType) -> DType:
+    """The type two operands of equal standing compute in, as ``torch.promote_types``."""
+    if a is b:
+        return a
+    if a.category != b.category:
+        return a if a.category > b.category else b
+    if a.category == 2 and {a, b} == {float16, bfloat16}:
+        return float32
+    return a if a.code > b.code else b
+
+
+def of_scalar(value: bool | int | float) -> DType:
+    """The type a Python number has by itself: bool, int64 or float32."""
+    if isinstance(value, bool):
+        return bool_
+    return int64 if isinstance(value, int) else float32
+
+
+def promote_scalar(a: DType, value: bool | int | float) -> DType:
+    """A tensor's type together with a Python number: the number only counts if its category is higher."""
+    other = of_scalar(value)
+    return other if other.category > a.category else a

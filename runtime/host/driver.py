@@ -1,0 +1,165 @@
+"""The cpu device's driver: plans run through NumPy on a worker thread.
+
+Submissions run in the order they come, whatever timeline they are on, so waits between timelines hold by themselves.
+A thread that waits for a submission runs it itself if the worker has not begun: handing work to another thread and back
+costs more than most small batches.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections import deque
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, Final
+
+import numpy as np
+
+from .. import settings
+from ..buffer import Block, Buffer, Memory
+from ..driver import Traits
+from ..plan.plan import Plan
+from ..statistics import Statistics
+from .record import HostRecording, record
+
+
+class HostTimeline:
+    """Counts finished submissions; ``failure`` is what ended it."""
+
+    __slots__ = ("failure", "value")
+
+    def __init__(self) -> None:
+        self.value = 0
+        self.failure: BaseException | None = None
+
+    def completed(self) -> int:
+        return self.value
+
+
+Job = tuple[HostTimeline, int, HostRecording, Sequence[float]]
+
+
+class HostDriver:
+    """Runs on ``threads`` threads, those of its own for large kernels included."""
+
+    name = "host"
+
+    def __init__(self) -> None:
+        self.threads: Final = settings.current.host_threads or os.cpu_count() or 1
+        self.traits = Traits(
+            name=f"NumPy {np.__version__} on {self.threads} threads",
+            kind="host",
+            alignment=64,
+            parallelism=0,
+            reduce_chunk=1 << 62,
+            reentrant_recordings=True,
+        )
+        self._jobs: deque[Job] = deque()
+        self._running = threading.Lock()  # held while a submission runs, by the worker or by a thread that waits
+        self._changed = threading.Condition()
+        self._interrupts = 0
+        self._worker: threading.Thread | None = None
+        self._closing = False
+        self._helpers: ThreadPoolExecutor | None = None
+
+    # -- memory ---------------------------------------------------------------------------------------------------
+    def allocate(self, nbytes: int, memory: Memory) -> Block:
+        # Over-allocate to start on a cache line; NumPy's own buffers do not promise it.
+        raw = np.empty(nbytes + 64, np.uint8)
+        start = -raw.ctypes.data % 64
+        return Block(nbytes, memory, raw, raw[start : start + nbytes])
+
+    def free(self, block: Block) -> None:
+        """Nothing to do: the array goes with the block's last reference."""
+
+    # -- work -----------------------------------------------------------------------------------------------------
+    def timeline(self) -> HostTimeline:
+        return HostTimeline()
+
+    def record(self, plan: Plan, buffers: Sequence[Buffer], statistics: Statistics) -> HostRecording:
+        return record(plan, buffers, self)
+
+    def submit(
+        self, timeline: HostTimeline, value: int, recording: HostRecording, scalars: Sequence[float],
+        waits: Sequence[tuple[HostTimeline, int]], statistics: Statistics,
+    ) -> None:  # fmt: skip
+        statistics.dispatches += recording.dispatches
+        with self._changed:
+            self._jobs.append((timeline, value, recording, scalars))
+            if self._worker is None:
+                self._worker = threading.Thread(target=self._work, name="cpu worker", daemon=True)
+                self._worker.start()
+            self._changed.notify_all()
+
+    def helpers(self) -> ThreadPoolExecutor:
+        """Threads for the parts of one large kernel."""
+        if self._helpers is None:
+            self._helpers = ThreadPoolExecutor(
+                max(1, self.threads - 1), "cpu helper", initializer=lambda: np.seterr(all="ignore")
+            )
+        return self._helpers
+
+    def _run_next(self) -> None:
+        """Run the oldest submission; with `_running` held."""
+        try:
+            timeline, value, recording, scalars = self._jobs.popleft()
+        except IndexError:
+            return
+        if timeline.failure is None:
+            try:
+                recording.run(scalars)
+            except BaseException as problem:
+                timeline.failure = problem
+        with self._changed:
+            if timeline.failure is None:
+                timeline.value = value
+            self._changed.notify_all()
+
+    def _work(self) -> None:
+        np.seterr(all="ignore")
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: bool(self._jobs) or self._closing)
+                if not self._jobs:
+                    return
+            with self._running:
+                self._run_next()
+
+    def wait(self, points: Sequence[tuple[HostTimeline, int]], timeout: float | None, interrupts: int) -> None:
+        while self._jobs and not self._reached(points, interrupts) and self._running.acquire(blocking=False):
+            try:
+                with np.errstate(all="ignore"):
+                    self._run_next()
+            finally:
+                self._running.release()
+            if timeout is not None:
+                break  # the caller looks at its clock
+        with self._changed:
+            self._changed.wait_for(lambda: self._reached(points, interrupts), timeout)
+        for timeline, _ in points:
+            if timeline.failure is not None:
+                raise timeline.failure
+
+    def _reached(self, points: Sequence[tuple[HostTimeline, int]], interrupts: int) -> bool:
+        return self._interrupts > interrupts or any(t.value >= v or t.failure is not None for t, v in points)
+
+    def interrupts(self) -> int:
+        return self._interrupts
+
+    def interrupt(self) -> None:
+        with self._changed:
+            self._interrupts += 1
+            self._changed.notify_all()
+
+    def kernel_seconds(self, recording: HostRecording) -> list[float] | None:
+        return recording.kernel_seconds
+
+    def close(self) -> None:
+        with self._changed:
+            self._closing = True
+            self._changed.notify_all()
+        if self._worker is not None:
+            self._worker.join()
+        if self._helpers is not None:
+            self._helpers.shutdown()

@@ -1,0 +1,276 @@
+"""Every opcode of `runtime/opcodes.py` in NumPy, one callable per opcode and dtypes.
+
+A **register** is an array in the form values are computed in: as stored, except float16 and bfloat16, which
+are computed in float32 (`load` and `store` convert, `narrow` rounds in place). A callable takes the operands'
+registers (arrays, 0-d arrays or NumPy scalars that broadcast) and, last, the register that gets the result;
+it may be one of the operands. Many are NumPy's ufuncs themselves, so a call costs no Python besides.
+
+The callables do not guard against floating-point warnings: overflow, division by zero and NaN are results
+here, and ``np.errstate`` costs more than a small block. **The caller enters ``np.errstate(all="ignore")``
+once per thread.**
+
+Constants in here are typed NumPy scalars: a Python number beside a 0-d array is widened by NumPy 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import dtype as dtypes
+from ..dtype import DType
+from ..errors import DTypeError
+from ..opcodes import OPCODES
+from .erf import erf
+from .philox import philox
+
+Array = NDArray[Any]
+Function = Callable[..., None]
+
+_BY_CALLER: Final = frozenset({"index", "check_index"})
+_BITS_OF_INT32: Final = frozenset({"philox", "unit_uniform"})
+_CATEGORY_LETTERS: Final = "bif"
+
+
+@cache
+def function(opcode: str, operands: DType, result: DType) -> Function:
+    """What computes ``opcode`` of registers of ``operands`` into a register of ``result``.
+
+    The condition of ``where`` is bool whatever ``operands`` is. Raises `DTypeError` for dtypes the opcode
+    does not take or give, and ``KeyError`` for a name that is no opcode, or that the caller makes itself
+    (``index``, ``check_index``).
+    """
+    spec = OPCODES[opcode]
+    if opcode in _BY_CALLER:
+        raise KeyError(f"{opcode} needs the position in the command's shape: the caller makes it")
+    if opcode in _BITS_OF_INT32 and operands is not dtypes.int32:
+        raise DTypeError(f"{opcode} works on int32, not {operands.name}")
+    gives = {"same": operands.name, "any": result.name}.get(spec.gives, spec.gives)
+    if _CATEGORY_LETTERS[operands.category] not in spec.takes or result.name != gives:
+        raise DTypeError(f"{opcode} does not compute {result.name} of {operands.name}")
+    if opcode == "cast":
+        return _cast(result)
+    if opcode == "pow" and operands.category == 1:
+        return _pow_unsigned if operands is dtypes.uint8 else _pow_signed
+    made = _MADE_FOR_DTYPE.get(opcode)
+    return made(register_dtype(operands)) if made else _PLAIN[opcode]
+
+
+# registers
+
+
+def register_dtype(dtype: DType) -> np.dtype[Any]:
+    """The NumPy dtype of registers of ``dtype``."""
+    return np.dtype(np.float32) if dtype in (dtypes.float16, dtypes.bfloat16) else dtype.numpy
+
+
+def load(dtype: DType, stored: Array) -> Array:
+    """Stored values of any shape and strides as a register: the array itself where the forms are the same."""
+    if dtype is dtypes.float16:
+        return stored.astype(np.float32)
+    if dtype is dtypes.bfloat16:
+        wide = stored.astype(np.uint32)
+        np.left_shift(wide, np.uint32(16), out=wide)
+        return wide.view(np.float32)
+    return stored
+
+
+def store(dtype: DType, register: Array, stored: Array) -> None:
+    """Write a register (it broadcasts) into ``stored``, an array of ``dtype.numpy``; ties round to even."""
+    if dtype is dtypes.bfloat16:
+        np.copyto(stored, _bfloat16_bits(register))
+    else:
+        np.copyto(stored, register, casting="same_kind")
+
+
+def narrow(dtype: DType, register: Array) -> None:
+    """Round a register, in place, to the values ``dtype`` can hold; nothing to do for most."""
+    if dtype is dtypes.float16:
+        np.copyto(register, register.astype(np.float16))
+    elif dtype is dtypes.bfloat16:
+        np.copyto(register, load(dtype, _bfloat16_bits(register)))
+
+
+def _bfloat16_bits(register: Array) -> NDArray[np.uint16]:
+    """The upper halves of float32 bits after rounding to nearest, ties to even."""
+    bits: NDArray[np.uint32] = np.asarray(register).view(np.uint32)
+    rounded = np.right_shift(bits, np.uint32(16), out=np.empty(bits.shape, np.uint32))
+    np.bitwise_and(rounded, np.uint32(1), out=rounded)
+    np.add(rounded, np.uint32(0x7FFF), out=rounded)
+    np.add(rounded, bits, out=rounded)
+    np.right_shift(rounded, np.uint32(16), out=rounded)
+    nan = np.isnan(register)
+    if nan.any():
+        # The sum carries out of a NaN's fraction, and cutting may leave infinity: set the quiet bit instead.
+        np.copyto(rounded, (bits >> np.uint32(16)) | np.uint32(0x0040), where=nan)
+    return rounded.astype(np.uint16)
+
+
+# moving and choosing
+
+
+def _copy(x: Array, out: Array) -> None:
+    np.copyto(out, x)
+
+
+def _convert(x: Array, out: Array) -> None:
+    np.copyto(out, x, casting="unsafe")  # truncates floats for integers, and is != 0 for bool
+
+
+def _cast(result: DType) -> Function:
+    if register_dtype(result) == result.numpy:
+        return _convert
+
+    def convert_and_round(x: Array, out: Array) -> None:
+        np.copyto(out, x, casting="unsafe")
+        narrow(result, out)
+
+    return convert_and_round
+
+
+def _where(condition: Array, yes: Array, no: Array, out: Array) -> None:
+    # A pass through a temporary, yet faster than a masked copy; and ``out`` may be any of the three.
+    np.copyto(out, np.where(condition, yes, no))
+
+
+# floating-point functions
+
+
+def _rsqrt(x: Array, out: Array) -> None:
+    np.sqrt(x, out)
+    np.reciprocal(out, out)
+
+
+def _sigmoid(dtype: np.dtype[Any]) -> Function:
+    one = dtype.type(1)
+
+    def sigmoid(x: Array, out: Array) -> None:
+        # exp overflows to infinity for very negative x, of which the reciprocal is the 0 wanted.
+        np.negative(x, out)
+        np.exp(out, out)
+        np.add(out, one, out)
+        np.reciprocal(out, out)
+
+    return sigmoid
+
+
+def _maximum(x: Array, y: Array, out: Array) -> None:
+    np.maximum(x, y, out=out)  # of these two, NumPy takes the result by keyword only
+
+
+def _minimum(x: Array, y: Array, out: Array) -> None:
+    np.minimum(x, y, out=out)
+
+
+def _relu(dtype: np.dtype[Any]) -> Function:
+    zero = dtype.type(0)
+
+    def relu(x: Array, out: Array) -> None:
+        np.maximum(zero, x, out=out)
+
+    return relu
+
+
+# integers
+
+
+def _pow_unsigned(base: Array, exponent: Array, out: Array) -> None:
+    np.power(base, exponent, out)
+
+
+def _pow_signed(base: Array, exponent: Array, out: Array) -> None:
+    negative = np.less(exponent, exponent.dtype.type(0))
+    if negative.any():
+        # NumPy refuses negative exponents. 1 and -1 keep the exponent's parity, everything else becomes 0 **
+        # 2 or 3.
+        kind = exponent.dtype.type
+        unit = (base == kind(1)) | (base == kind(-1))
+        base = np.where(negative & ~unit, kind(0), base)
+        exponent = np.where(negative, (exponent & kind(1)) + kind(2), exponent)
+    np.power(base, exponent, out)
+
+
+# random numbers
+
+
+def _unit_uniform(bits: Array, out: Array) -> None:
+    upper = np.asarray(bits, np.int32).view(np.uint32) >> np.uint32(8)
+    # Below 2**24 the conversion is exact, and from signed integers it is faster.
+    np.copyto(out, upper.view(np.int32), casting="same_kind")
+    np.multiply(out, np.float32(2.0**-24), out)
+
+
+_MADE_FOR_DTYPE: Final[dict[str, Callable[[np.dtype[Any]], Function]]] = {
+    "sigmoid": _sigmoid,
+    "erf": erf,
+    "relu": _relu,
+}
+
+# Integer division by zero gives 0, the most negative number by -1 wraps, and shifts past the width give 0 or
+# -1 in NumPy itself; comparing and ``maximum`` see NaN as `runtime/opcodes.py` asks.
+_PLAIN: Final[dict[str, Function]] = {
+    "add": np.add,
+    "sub": np.subtract,
+    "mul": np.multiply,
+    "div": np.divide,
+    "floor_divide": np.floor_divide,
+    "remainder": np.remainder,
+    "fmod": np.fmod,
+    "pow": np.power,
+    "maximum": _maximum,
+    "minimum": _minimum,
+    "atan2": np.arctan2,
+    "neg": np.negative,
+    "abs": np.absolute,
+    "sign": np.sign,
+    "sqrt": np.sqrt,
+    "rsqrt": _rsqrt,
+    "reciprocal": np.reciprocal,
+    "exp": np.exp,
+    "exp2": np.exp2,
+    "expm1": np.expm1,
+    "log": np.log,
+    "log2": np.log2,
+    "log10": np.log10,
+    "log1p": np.log1p,
+    "sin": np.sin,
+    "cos": np.cos,
+    "tan": np.tan,
+    "asin": np.arcsin,
+    "acos": np.arccos,
+    "atan": np.arctan,
+    "sinh": np.sinh,
+    "cosh": np.cosh,
+    "tanh": np.tanh,
+    "floor": np.floor,
+    "ceil": np.ceil,
+    "round": np.rint,
+    "trunc": np.trunc,
+    "eq": np.equal,
+    "ne": np.not_equal,
+    "lt": np.less,
+    "le": np.less_equal,
+    "gt": np.greater,
+    "ge": np.greater_equal,
+    "isnan": np.isnan,
+    "isinf": np.isinf,
+    "isfinite": np.isfinite,
+    "logical_and": np.logical_and,
+    "logical_or": np.logical_or,
+    "logical_xor": np.logical_xor,
+    "logical_not": np.logical_not,
+    "bitwise_and": np.bitwise_and,
+    "bitwise_or": np.bitwise_or,
+    "bitwise_xor": np.bitwise_xor,
+    "bitwise_not": np.invert,
+    "shift_left": np.left_shift,
+    "shift_right": np.right_shift,
+    "where": _where,
+    "copy": _copy,
+    "philox": philox,
+    "unit_uniform": _unit_uniform,
+}

@@ -1,0 +1,111 @@
+"""Plans bound to memory, for the host: every kernel becomes a function of the batch's scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.lib.stride_tricks import as_strided
+from numpy.typing import NDArray
+
+from ..buffer import Buffer
+from ..dtype import DType
+from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, Plan, ReduceKernel, ShaderKernel
+
+from . import functions
+
+if TYPE_CHECKING:
+    from .driver import HostDriver
+
+Array = NDArray[Any]
+Runner = Callable[[Sequence[float]], None]
+
+
+class HostRecording:
+    """What to call, in order. ``dispatches`` counts kernels, as on other devices."""
+
+    __slots__ = ("dispatches", "kernel_seconds", "runners")
+
+    def __init__(self, runners: list[Runner]) -> None:
+        self.runners = runners
+        self.dispatches = len(runners)
+        self.kernel_seconds: list[float] | None = None
+
+    def run(self, scalars: Sequence[float]) -> None:
+        for runner in self.runners:
+            runner(scalars)
+
+    def release(self) -> None:
+        self.runners = []
+
+
+class Binding:
+    """Where a plan's values lie, as NumPy arrays."""
+
+    def __init__(self, plan: Plan, buffers: Sequence[Buffer]) -> None:
+        self._bytes: dict[int, Array] = {}
+        for value, buffer in zip(plan.bound, buffers, strict=False):
+            self._bytes[value] = buffer.view(buffer.nbytes)
+        for value, offset in plan.offsets.items():
+            arena = buffers[len(plan.bound)]
+            self._bytes[value] = arena.view(arena.nbytes)[offset : offset + max(plan.sizes[value], 1)]
+
+    def array(self, operand: Operand, shape: tuple[int, ...]) -> Array:
+        """The operand as an array of its stored dtype, with one axis per axis of ``shape``."""
+        access, dtype = operand.access, operand.dtype.numpy
+        flat = self._bytes[operand.value][access.start : access.end].view(dtype)
+        return as_strided(flat, shape, tuple(s * dtype.itemsize for s in operand.strides))
+
+
+    def rows(self, operand: Operand, shape: tuple[int, int]) -> Array:
+        """An operand that lies in row-major order, as a matrix of ``shape``."""
+        access = operand.access
+        return self._bytes[operand.value][access.start : access.end].view(operand.dtype.numpy).reshape(shape)
+
+
+def record(plan: Plan, buffers: Sequence[Buffer], driver: HostDriver) -> HostRecording:
+    binding = Binding(plan, buffers)
+    return HostRecording([_runner(kernel, binding, driver) for kernel in plan.kernels])
+
+
+def _runner(kernel: Kernel, binding: Binding, driver: HostDriver) -> Runner:
+    from .elementwise import elementwise
+    from .matmul import matmul
+    from .reduce import reduce
+    from .shaders import shader
+
+    if isinstance(kernel, ElementwiseKernel):
+        return elementwise(kernel, binding, driver)
+    if isinstance(kernel, ReduceKernel):
+        return reduce(kernel, binding)
+    if isinstance(kernel, MatmulKernel):
+        return matmul(kernel, binding)
+    assert isinstance(kernel, ShaderKernel)
+    return shader(kernel, binding)
+
+
+def stored_as_computed(dtype: DType) -> bool:
+    """Whether values of ``dtype`` can be computed right where they are stored."""
+    return functions.register_dtype(dtype) == dtype.numpy
+
+
+def error_words(kernel: Kernel, binding: Binding) -> Array | None:
+    return None if kernel.errors is None else binding.array(kernel.errors, (4,))
+
+
+def note_error(words: Array, tag: int, index: int, bound: int) -> None:
+    """Keep the first offence only."""
+    if words[0] == 0:
+        words[1:3] = (index, bound)
+        words[0] = tag
+
+
+def check_index(words: Array, index: Array, bound: int, tag: int, out: Array) -> None:
+    """The opcode ``check_index``: see `runtime.opcodes`."""
+    size = abs(bound)
+    low = -size if bound > 0 else 0
+    bad = (index < low) | (index >= size)
+    if bad.any():
+        note_error(words, tag, int(index[bad][0]), bound)
+    np.copyto(out, np.where(bad, 0, np.where(index < 0, index + size, index)), casting="unsafe")

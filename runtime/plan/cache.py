@@ -1,0 +1,105 @@
+"""Plans by signature, and recordings by the buffers they were bound to. Both are bounded; the oldest unused go first."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+from .. import settings
+from .plan import Plan
+from .planner import make_plan
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..buffer import Buffer
+    from ..device import Device
+    from ..stream import Stream
+
+
+class PlanCache:
+    """One device's plans. Called with the device's lock held."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._plans: OrderedDict[tuple[object, ...], Plan] = OrderedDict()
+
+    def find(self, key: Sequence[object], living: tuple[int, ...]) -> tuple[Plan, bool, float]:
+        """The plan for a batch, whether it was there already, and the seconds it took to make if not."""
+        signature = (*key, living)
+        plan = self._plans.get(signature)
+        if plan is not None:
+            self._plans.move_to_end(signature)
+            self._device.statistics.plan_hits += 1
+            return plan, True, 0.0
+        began = perf_counter()
+        plan = make_plan(key, living, self._device.driver.traits, self._device.error_layout)
+        self._plans[signature] = plan
+        while len(self._plans) > max(1, settings.current.plan_cache):
+            _, old = self._plans.popitem(last=False)
+            self._device.recordings.forget(old)
+        self._device.statistics.plan_misses += 1
+        return plan, False, perf_counter() - began
+
+
+class Recorded:
+    """A recording and the last submission of it."""
+
+    __slots__ = ("recording", "stream", "value")
+
+    def __init__(self, recording: Any, stream: Stream, value: int) -> None:
+        self.recording = recording
+        self.stream = stream
+        self.value = value
+
+    def busy(self) -> bool:
+        return self.stream.failure is None and self.value > self.stream.completed()
+
+
+class RecordingCache:
+    """Finds or makes recordings; old ones are released once no submission of theirs is unfinished."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._leaving: list[Recorded] = []
+
+    def find(self, plan: Plan, buffers: list[Buffer], stream: Stream, value: int) -> tuple[Any, bool]:
+        """A recording of ``plan`` on ``buffers`` for submission ``value`` of ``stream``; and whether it existed."""
+        if self._leaving:
+            self._release_idle()
+        device = self._device
+        key = tuple([buffer.key for buffer in buffers])
+        entries = plan.recordings.get(key)
+        if entries is None:
+            entries = plan.recordings[key] = []
+        else:
+            plan.recordings.move_to_end(key)
+        reentrant = device.driver.traits.reentrant_recordings
+        for entry in entries:
+            if reentrant or not entry.busy():
+                entry.stream, entry.value = stream, value
+                device.statistics.recordings_reused += 1
+                return entry.recording, True
+        recording = device.driver.record(plan, buffers, device.statistics)
+        entries.append(Recorded(recording, stream, value))
+        device.statistics.recordings_made += 1
+        while len(plan.recordings) > max(1, settings.current.recordings):
+            _, old = plan.recordings.popitem(last=False)
+            self._leaving.extend(old)
+        return recording, False
+
+    def forget(self, plan: Plan) -> None:
+        for entries in plan.recordings.values():
+            self._leaving.extend(entries)
+        plan.recordings.clear()
+        self._release_idle()
+
+    def _release_idle(self) -> None:
+        busy = []
+        for entry in self._leaving:
+            if entry.busy():
+                busy.append(entry)
+            else:
+                entry.recording.release()
+        self._leaving = busy

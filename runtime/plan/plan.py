@@ -1,0 +1,114 @@
+"""What planning makes of a batch: kernels in levels, and where every value lies."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+from ..command import Program
+from ..dtype import DType
+from ..hazards import Access
+from ..layout import Shape
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """One tensor as a kernel walks it: value number, first element, and a stride per axis of the kernel's domain."""
+
+    value: int
+    offset: int
+    dtype: DType
+    strides: Shape
+    access: Access
+
+
+@dataclass(frozen=True, slots=True)
+class Kernel:
+    """What all kernels have: operands in and out, and ``scalars``: positions in the batch's list of scalars.
+
+    ``names`` are the operations it came from. ``errors`` is the operand of the stream's error words, if it may write them.
+    """
+
+    names: tuple[str, ...]
+    inputs: tuple[Operand, ...]
+    outputs: tuple[Operand, ...]
+    scalars: tuple[int, ...]
+    errors: Operand | None
+
+    def reads(self) -> list[Access]:
+        return [o.access for o in self.inputs]
+
+    def writes(self) -> list[Access]:
+        written = [o.access for o in self.outputs]
+        if self.errors is not None:
+            written.append(self.errors.access)
+        return written
+
+
+@dataclass(frozen=True, slots=True)
+class ElementwiseKernel(Kernel):
+    """``program`` for every element of ``shape``."""
+
+    shape: Shape
+    program: Program
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceKernel(Kernel):
+    """Combine ``program``'s one result over the trailing ``reduced`` axes with ``combine`` (add, mul, maximum, minimum).
+
+    Each element of ``kept`` is reduced by ``splits`` invocations, number ``s`` taking elements ``s, s + splits, ...``; each
+    gives one partial result. The output's axes are ``kept`` and then, if ``splits > 1``, the splits. ``accumulate`` is the
+    dtype partial results have.
+    """
+
+    kept: Shape
+    reduced: Shape
+    combine: str
+    splits: int
+    accumulate: DType
+    program: Program
+    epilogue: Program
+
+
+@dataclass(frozen=True, slots=True)
+class MatmulKernel(Kernel):
+    """``out[b, m, n] = sum over k of a[b, m, k] * b[b, k, n]``; operands' strides are over (batch..., row, column)."""
+
+    batch: Shape
+    rows: int
+    columns: int
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class ShaderKernel(Kernel):
+    """A hand-written kernel of `runtime.kernel`, by name, with its attributes."""
+
+    shader: str
+    attributes: tuple[object, ...]
+
+
+@dataclass(slots=True)
+class Plan:
+    """``bound`` are the batch's slot numbers that need buffers, in the order recordings take them; ``outputs`` those of
+    them that the batch makes. Values that are not bound lie in the arena at ``offsets``.
+
+    ``recordings`` belongs to the device: this plan bound to buffers, most recently used last. ``compiled`` belongs to the driver.
+    """
+
+    levels: tuple[tuple[Kernel, ...], ...]
+    bound: tuple[int, ...]
+    outputs: tuple[int, ...]
+    written: tuple[int, ...]
+    offsets: dict[int, int]
+    sizes: dict[int, int]
+    arena: int
+    fused: int
+    compiled: Any = None
+    recordings: OrderedDict[Any, list[Any]] = field(default_factory=OrderedDict)
+
+    @property
+    def kernels(self) -> list[Kernel]:
+        return [kernel for level in self.levels for kernel in level]

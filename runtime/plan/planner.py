@@ -1,0 +1,42 @@
+"""Planning: commands in, kernels in levels with their memory out. Pure bookkeeping: no device, no waiting."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..driver import Traits
+from ..layout import Layout
+from .decode import decode, drop_dead
+from .group import group_of
+from .lower import Lowering
+from .order import levels
+from .place import place
+from .plan import Kernel, Plan
+
+
+def make_plan(key: Sequence[object], living: Sequence[int], traits: Traits, error_layout: Layout) -> Plan:
+    """The plan of a batch: ``key`` as `Batch` describes it, ``living`` the new storages that somebody can still see."""
+    decoded = decode(key)
+    commands = drop_dead(decoded.commands, decoded.made, living)
+    lowering = Lowering(traits, decoded.values)
+    groups = [group_of(command, error_layout) for command in commands]
+    kernels: list[Kernel] = [kernel for group in groups for kernel in lowering.lower(group)]
+    ordered = levels(kernels, traits.hazard_alignment)
+
+    touched = {a.value for k in kernels for a in (*k.reads(), *k.writes())}
+    outputs = tuple(living)
+    sizes = decoded.made | lowering.sizes
+    temporary = {v: sizes[v] for v in sorted(touched) if v in sizes and v not in set(living)}
+    offsets, arena = place(ordered, temporary, traits.alignment)
+    older = [v for v in sorted(touched) if v not in sizes]
+    written = {a.value for k in kernels for a in k.writes()}
+    return Plan(
+        levels=ordered,
+        bound=(*older, *outputs),
+        outputs=outputs,
+        written=tuple(v for v in (*older, *outputs) if v in written),
+        offsets=offsets,
+        sizes=sizes,
+        arena=arena,
+        fused=len(commands) - len(groups),
+    )

@@ -1,0 +1,64 @@
+"""What a tensor holds: bytes that will exist. They get a buffer when a batch is planned, not before."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from weakref import ref
+
+from .buffer import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from .buffer import Buffer
+    from .fence import Fence
+    from .readback import Readback
+    from .stream import Stream
+
+
+class Slot:
+    """The engine's side of a storage; lives on while a batch still needs it after the tensors are gone.
+
+    ``batch`` and ``index`` say where the open batch knows it. ``written`` and ``used`` are the fences of its last
+    writer and of each stream's last use. ``failure`` is set when the batch that should have computed it could not run.
+    """
+
+    __slots__ = (
+        "batch", "buffer", "failure", "index", "memory", "nbytes", "owner", "readbacks", "stream", "used", "written",
+    )  # fmt: skip
+
+    def __init__(self, stream: Stream, nbytes: int) -> None:
+        self.stream = stream
+        self.nbytes = nbytes
+        self.memory = Memory.DEVICE
+        self.batch = 0
+        self.index = 0
+        self.buffer: Buffer | None = None
+        self.owner: Callable[[], Storage | None] = _nobody
+        self.written: Fence | None = None
+        self.used: dict[Stream, int] | None = None
+        self.readbacks: list[ref[Readback[Any]]] | None = None
+        self.failure: BaseException | None = None
+
+    def __del__(self) -> None:
+        buffer = self.buffer
+        if buffer is not None:
+            buffer.pool.give_back(buffer, self.used)
+
+
+def _nobody() -> None:
+    return None
+
+
+class Storage:
+    """What tensors and saved values hold. When the last reference goes, nobody can see the bytes any more.
+
+    ``version`` counts in-place writes, for autograd.
+    """
+
+    __slots__ = ("__weakref__", "slot", "version")
+
+    def __init__(self, slot: Slot) -> None:
+        self.slot = slot
+        self.version = 0
+        slot.owner = ref(self)

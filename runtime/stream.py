@@ -1,0 +1,280 @@
+"""An ordered queue of commands on one device.
+
+Enqueueing writes a few integers into the open batch. `flush` plans it (or finds its plan), binds it to memory and submits
+it once. Nothing here waits, except that a script with too many submissions in flight waits for the oldest.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import count
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Final
+
+from . import settings, waiting
+from .batch import Batch
+from .buffer import Buffer, Memory
+from .errors import OutOfMemory
+from .fence import Fence
+from .storage import Slot, Storage
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from .command import CommandSpec
+    from .device import Device
+    from .plan.plan import Plan
+
+_numbers = count(1)
+
+
+class Stream:
+    """Make one with ``device.new_stream()``. Threads may share it: every call takes the device's lock."""
+
+    def __init__(self, device: Device, name: str = "") -> None:
+        self.device: Final = device
+        self.name: Final = name or f"{device.name}/stream{next(_numbers)}"
+        self.timeline: Final[Any] = device.driver.timeline()
+        self.submitted = 0
+        self.failure: BaseException | None = None
+        self._batch = Batch()
+        self._lock: Final = device.lock
+        self._unfinished: deque[tuple[int, Any, Plan]] = deque()
+        self._done = 0
+        self._crowded = False
+
+    def __repr__(self) -> str:
+        return f"Stream({self.name}, submitted={self.submitted}, completed={self.completed()})"
+
+    @property
+    def open_batch(self) -> int:
+        """The number of the batch being gathered; storages it uses carry it."""
+        return self._batch.id
+
+    # -- enqueueing -----------------------------------------------------------------------------------------------
+    def enqueue(
+        self,
+        spec: CommandSpec,
+        inputs: Sequence[tuple[Slot, int]],
+        scalars: Sequence[float] = (),
+        targets: Sequence[tuple[Slot, int]] = (),
+        memory: Memory = Memory.DEVICE,
+    ) -> list[Storage]:
+        """Add a command; returns the storages of its new outputs.
+
+        ``inputs`` and ``targets`` (existing storages written in place) are (slot, offset in elements); new outputs go into
+        ``memory``. Raises the
+        stream's failure if it has failed, `TooMuchInFlight` past the hard limit inside Trio.
+        """
+        with self._lock:
+            if self.failure is not None:
+                raise self.failure
+            for slot, _ in targets:
+                if slot.readbacks:
+                    self._keep_readbacks(slot)
+            batch = self._batch
+            ident, key = batch.id, batch.key
+            mark = len(key)
+            try:
+                key.append(spec)
+                for slot, offset in inputs:
+                    key.append(slot.index if slot.batch == ident else self._adopt(slot))
+                    key.append(offset)
+                for slot, offset in targets:
+                    key.append(slot.index if slot.batch == ident else self._adopt(slot))
+                    key.append(offset)
+                if spec.notes_errors:
+                    slot = self.device.error_slot()
+                    key.append(slot.index if slot.batch == ident else self._adopt(slot))
+                    key.append(0)
+            except BaseException:
+                del key[mark:]
+                raise
+            made = []
+            slots, fresh = batch.slots, batch.fresh
+            for nbytes in spec.fresh:
+                slot = Slot(self, nbytes)
+                slot.memory = memory
+                slot.batch = ident
+                slot.index = len(slots)
+                fresh.append(slot.index)
+                slots.append(slot)
+                made.append(Storage(slot))  # now, so that a flush below sees that somebody holds it
+            if scalars:
+                batch.scalars.extend(scalars)
+            batch.commands += 1
+            batch.nbytes += spec.nbytes
+            now = settings.current
+            if batch.commands >= now.flush_commands or batch.nbytes >= now.idle_bytes:
+                self._maybe_flush(batch, now)
+        if self._crowded:
+            self._make_room()
+        return made
+
+    def _adopt(self, slot: Slot) -> int:
+        if slot.stream is not self and slot.buffer is None:
+            slot.stream.flush()  # another stream still gathers the batch that makes it
+        return self._batch.adopt(slot)
+
+    def _keep_readbacks(self, slot: Slot) -> None:
+        """Somebody reads this storage's mapped memory later; copy the value aside before it is overwritten."""
+        readers, slot.readbacks = slot.readbacks or [], None
+        for reader in readers:
+            readback = reader()
+            if readback is not None:
+                readback.move_aside(self)
+
+    def _maybe_flush(self, batch: Batch, now: settings.Settings) -> None:
+        full = batch.commands >= now.flush_commands or batch.nbytes >= now.flush_bytes
+        if full or self.submitted == self.completed():
+            self._flush()
+
+    # -- submitting -----------------------------------------------------------------------------------------------
+    def flush(self) -> Fence:
+        """Submit what is gathered, if anything; returns the fence of the last submission."""
+        with self._lock:
+            if self._batch.commands:
+                self._flush()
+            fence = Fence(self, self.submitted)
+        if self._crowded:
+            self._make_room()
+        return fence
+
+    def _flush(self) -> None:
+        if self.failure is not None:
+            raise self.failure
+        batch, self._batch = self._batch, Batch()
+        device = self.device
+        living = batch.living()
+        try:
+            plan, hit, seconds = device.plans.find(batch.key, living)
+            began = perf_counter()
+            buffers, arena = self._bind(batch, plan)
+        except BaseException as problem:
+            self._abandon(batch, problem)
+            raise
+        value = self.submitted + 1
+        recording, reused = self._submit(batch, plan, buffers, arena, value)
+        slots = batch.slots
+        for index in plan.bound:
+            slot = slots[index]
+            if slot.used is None:
+                slot.used = {}
+            slot.used[self] = value
+        fence = Fence(self, value)
+        for index in plan.written:
+            slots[index].written = fence
+        if arena is not None:
+            device.pool.give_back(arena, {self: value})
+        self._unfinished.append((value, recording, plan))
+        counters = device.statistics
+        counters.commands += batch.commands
+        counters.kernels_fused += plan.fused
+        counters.submissions += 1
+        counters.in_flight = len(self._unfinished)
+        for observer in device.observers.active:
+            observer.batch_planned(self, plan, batch.commands, hit, seconds)
+            observer.batch_submitted(self, fence, plan, batch.commands, reused, began, perf_counter() - began)
+        self._retire()
+        self._crowded = len(self._unfinished) > settings.current.in_flight
+
+    def _bind(self, batch: Batch, plan: Plan) -> tuple[list[Buffer], Buffer | None]:
+        """A buffer for every value that outlives the batch, and one for all that do not."""
+        slots, pool = batch.slots, self.device.pool
+        buffers = []
+        for index in plan.bound:
+            slot = slots[index]
+            if slot.buffer is None:
+                slot.buffer = pool.allocate(slot.nbytes, slot.memory, self)
+            buffers.append(slot.buffer)
+        arena = pool.allocate(plan.arena, Memory.DEVICE, self) if plan.arena else None
+        return buffers, arena
+
+    def _submit(
+        self, batch: Batch, plan: Plan, buffers: list[Buffer], arena: Buffer | None, value: int
+    ) -> tuple[Any, bool]:
+        device = self.device
+        try:
+            recording, reused = device.recordings.find(plan, buffers if arena is None else [*buffers, arena], self, value)
+            device.driver.submit(
+                self.timeline, value, recording, batch.scalars, self._waits(batch, plan), device.statistics
+            )
+        except BaseException as problem:
+            self.poison(problem)
+            raise
+        self.submitted = value
+        return recording, reused
+
+    def _waits(self, batch: Batch, plan: Plan) -> list[tuple[Any, int]]:
+        """What other streams must have finished first: the last writer of what we read, every user of what we write."""
+        waits: dict[Stream, int] = {}
+        for index in plan.bound:
+            slot = batch.slots[index]
+            fence = slot.written
+            if fence is not None and fence.stream is not self:
+                waits[fence.stream] = max(fence.value, waits.get(fence.stream, 0))
+        for index in plan.written:
+            for stream, value in (batch.slots[index].used or {}).items():
+                if stream is not self:
+                    waits[stream] = max(value, waits.get(stream, 0))
+        return [(stream.timeline, value) for stream, value in waits.items() if value > stream.completed()]
+
+    def _abandon(self, batch: Batch, problem: BaseException) -> None:
+        """The batch could not even start (no memory): what it would have made is marked, what existed is untouched."""
+        for index in batch.fresh:
+            batch.slots[index].failure = problem
+        if not isinstance(problem, OutOfMemory):
+            self.poison(problem)
+
+    # -- finishing ------------------------------------------------------------------------------------------------
+    def completed(self) -> int:
+        """The value of the last submission that is done; never waits."""
+        if self._done < self.submitted:
+            self._done = self.timeline.completed()
+        return self._done
+
+    def poison(self, problem: BaseException) -> None:
+        """Nothing after the completed value will ever be done: every waiter wakes with ``problem``, enqueueing raises it."""
+        if self.failure is None:
+            self.failure = problem
+            for observer in self.device.observers.active:
+                observer.stream_failed(self, problem)
+            self.device.driver.interrupt()
+
+    def retire(self) -> None:
+        """Take note of finished submissions."""
+        with self._lock:
+            self._retire()
+
+    def _retire(self) -> None:
+        done = self.completed()
+        unfinished = self._unfinished
+        while unfinished and unfinished[0][0] <= done:
+            value, recording, _ = unfinished.popleft()
+            observers = self.device.observers
+            if observers.active:
+                times = self.device.driver.kernel_seconds(recording) if observers.wants_timestamps else None
+                for observer in observers.active:
+                    observer.batch_finished(self, Fence(self, value), times)
+        self.device.statistics.in_flight = len(unfinished)
+
+    async def has_room(self) -> None:
+        """In a Trio task: come back when another submission can go out without piling up. Always a checkpoint."""
+        self.retire()
+        over = len(self._unfinished) - settings.current.in_flight + 1
+        oldest = self._unfinished[over - 1][0] if over > 0 else 0
+        await waiting.wait_trio(Fence(self, oldest))
+
+    def _make_room(self) -> None:
+        """Back-pressure, outside the lock: a script waits for the oldest submission; Trio must come and ask."""
+        self.retire()
+        over = len(self._unfinished) - settings.current.in_flight
+        self._crowded = over > 0
+        if over > 0:
+            waiting.wait_for_room(self, self._unfinished[over - 1][0])
+            self.retire()
+            self._crowded = len(self._unfinished) > settings.current.in_flight
+
+    def new_storage(self, nbytes: int) -> Storage:
+        """A storage that nothing has written yet."""
+        return Storage(Slot(self, nbytes))

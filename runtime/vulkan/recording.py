@@ -1,0 +1,172 @@
+"""Recorded command buffers: a plan bound to buffers, submitted as often as it repeats."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ..buffer import Buffer, Memory
+from ..dtype import DType
+from .compile import CompiledPlan, Dispatch
+from .descriptors import STORAGE, UNIFORM_DYNAMIC, DescriptorSet
+from .loader import api, check, structure
+from .parameters import scalar_words
+from .spirv import PARAM_BYTES
+
+if TYPE_CHECKING:
+    from ..plan.plan import Plan
+    from ..statistics import Statistics
+    from .driver import VulkanDriver
+
+COMPUTE_STAGE, HOST_STAGE = 0x800, 0x4000
+SHADER_READ, SHADER_WRITE, UNIFORM_READ, HOST_READ = 0x20, 0x40, 0x8, 0x2000
+
+
+class VulkanRecording:
+    """Holds its command buffer, its parameters and its descriptor sets until `release`."""
+
+    __slots__ = (
+        "_block", "_driver", "_pointer", "_queries", "_scalars", "_sets", "_static", "_timed", "_words", "barriers", "commands",
+        "dispatches", "kernels",
+    )  # fmt: skip
+
+    def __init__(self, driver: VulkanDriver, plan: Plan, compiled: CompiledPlan, buffers: Sequence[Buffer]) -> None:
+        self._driver = driver
+        self._sets: list[DescriptorSet] = []
+        self.dispatches = compiled.dispatches
+        self.barriers = 0
+        self._queries: Any = None
+        self._timed = driver.timestamps and compiled.dispatches > 0
+        self._scalars: list[tuple[int, int, DType]] = []
+        offsets = self._write_parameters(compiled)
+        self.commands = driver.new_commands()
+        self._record(compiled, _places(plan, buffers), offsets)
+        self._pointer = api().ffi.new("VkCommandBuffer[]", [self.commands])
+
+    # -- parameters -----------------------------------------------------------------------------------------------
+    def _write_parameters(self, compiled: CompiledPlan) -> list[int]:
+        """Lay out all dispatches' parameters in one mapped buffer; returns their byte offsets."""
+        unit = max(16, self._driver.physical.limits["uniform_alignment"])
+        offsets, at = [], 0
+        everything = [d for level in compiled.levels for d in level]
+        for dispatch in everything:
+            offsets.append(at)
+            at += -(-4 * len(dispatch.parameters.words) // unit) * unit
+        self._block = self._driver.parameter_blocks.take(at + PARAM_BYTES)
+        self._words = self._block.bytes.view(np.uint32)
+        for dispatch, offset in zip(everything, offsets, strict=True):
+            words, first = dispatch.parameters.words, offset // 4
+            self._words[first : first + len(words)] = np.array(words, np.int64).astype(np.uint32)
+            for word, position, dtype in dispatch.parameters.scalars:
+                self._scalars.append((first + word, position, dtype))
+        return offsets
+
+    def write_scalars(self, values: Sequence[float]) -> None:
+        words = self._words
+        for at, position, dtype in self._scalars:
+            for k, word in enumerate(scalar_words(values[position], dtype)):
+                words[at + k] = word
+
+    # -- commands -------------------------------------------------------------------------------------------------
+    def _record(self, compiled: CompiledPlan, places: dict[int, tuple[Any, int]], offsets: list[int]) -> None:
+        vk = api()
+        lib, driver, commands = vk.lib, self._driver, self.commands
+        begin = structure("VkCommandBufferBeginInfo", "COMMAND_BUFFER_BEGIN_INFO", flags=4)  # may be pending more than once
+        check(lib.vkBeginCommandBuffer(commands, begin), "vkBeginCommandBuffer")
+        if self._timed:
+            self._queries = driver.new_queries(compiled.dispatches + 1)
+            lib.vkCmdResetQueryPool(commands, self._queries, 0, compiled.dispatches + 1)
+            lib.vkCmdWriteTimestamp(commands, COMPUTE_STAGE, self._queries, 0)
+        parameters = driver.sets.find(UNIFORM_DYNAMIC, ((self._block.handle.buffer, 0, PARAM_BYTES),))
+        self._sets.append(parameters)
+        number = 0
+        for level in compiled.levels:
+            # Also before the first: earlier submissions on this queue may still be writing what it reads.
+            self._barrier()
+            for dispatch in level:
+                self._dispatch(dispatch, places, parameters, offsets[number])
+                number += 1
+                if self._timed:
+                    lib.vkCmdWriteTimestamp(commands, COMPUTE_STAGE, self._queries, number)
+        lib.vkCmdPipelineBarrier(
+            commands, COMPUTE_STAGE, HOST_STAGE, 0, 1, driver.to_host, 0, vk.ffi.NULL, 0, vk.ffi.NULL
+        )
+        check(lib.vkEndCommandBuffer(commands), "vkEndCommandBuffer")
+
+    def _barrier(self) -> None:
+        vk = api()
+        vk.lib.vkCmdPipelineBarrier(
+            self.commands, COMPUTE_STAGE, COMPUTE_STAGE, 0, 1, self._driver.between, 0, vk.ffi.NULL, 0, vk.ffi.NULL
+        )
+        self.barriers += 1
+
+    def _dispatch(self, dispatch: Dispatch, places: dict[int, tuple[Any, int]], parameters: DescriptorSet, offset: int) -> None:
+        vk = api()
+        lib, driver, commands = vk.lib, self._driver, self.commands
+        ranges = []
+        for value, first, size in dispatch.bindings:
+            buffer, base = places[value]
+            ranges.append((buffer, base + first, size))
+        storage = driver.sets.find(STORAGE, tuple(ranges))
+        self._sets.append(storage)
+        driver.two_sets[0], driver.two_sets[1] = parameters.handle, storage.handle
+        driver.one_offset[0] = offset
+        lib.vkCmdBindPipeline(commands, 1, dispatch.pipeline)
+        lib.vkCmdBindDescriptorSets(commands, 1, dispatch.layout, 0, 2, driver.two_sets, 1, driver.one_offset)
+        lib.vkCmdDispatch(commands, dispatch.groups[0], dispatch.groups[1], 1)
+
+    @property
+    def pointer(self) -> Any:
+        return self._pointer
+
+    def kernel_seconds(self) -> list[float] | None:
+        """Time of each dispatch of the last finished submission."""
+        return None if self._queries is None else self._driver.read_queries(self._queries, self.dispatches + 1)
+
+    def release(self) -> None:
+        driver = self._driver
+        if driver.closed:
+            return
+        driver.free_commands(self.commands)
+        for used in self._sets:
+            driver.sets.leave(used)
+        driver.parameter_blocks.give_back(self._block)
+        if self._queries is not None:
+            driver.free_queries(self._queries)
+        self._sets = []
+
+
+def _places(plan: Plan, buffers: Sequence[Buffer]) -> dict[int, tuple[Any, int]]:
+    """VkBuffer and byte offset of every value."""
+    places = {v: (b.block.handle.buffer, b.offset) for v, b in zip(plan.bound, buffers, strict=False)}
+    for value, offset in plan.offsets.items():
+        arena = buffers[len(plan.bound)]
+        places[value] = (arena.block.handle.buffer, arena.offset + offset)
+    return places
+
+
+class ParameterBlocks:
+    """Small mapped blocks for parameters, by size class; given back by recordings that are gone."""
+
+    def __init__(self, driver: VulkanDriver) -> None:
+        self._driver = driver
+        self._free: dict[int, list[Any]] = {}
+        self._all: list[Any] = []
+
+    def take(self, nbytes: int) -> Any:
+        size = 1 << max(12, (nbytes - 1).bit_length())
+        free = self._free.get(size)
+        if free:
+            return free.pop()
+        block = self._driver.allocate(size, Memory.UPLOAD)
+        self._all.append(block)
+        return block
+
+    def give_back(self, block: Any) -> None:
+        self._free.setdefault(block.nbytes, []).append(block)
+
+    def destroy(self) -> None:
+        for block in self._all:
+            self._driver.free(block)

@@ -1,0 +1,195 @@
+"""The only place where anybody waits; written once for threads and once for Trio.
+
+Rules: enqueueing never comes here, except for back-pressure in a script. A blocking wait inside a Trio task is an error
+that says what to await. Cancelling an await loses nothing and stops nothing. A failed stream wakes everybody.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from time import monotonic, perf_counter
+from typing import TYPE_CHECKING, Any
+
+from . import settings
+from .errors import BlockingInTrio, TooMuchInFlight, WaitingForbidden
+
+if TYPE_CHECKING:
+    import trio
+
+    from .device import Device
+    from .fence import Fence
+    from .stream import Stream
+
+_forbidden: ContextVar[bool] = ContextVar("rasptorch_waiting_forbidden", default=False)
+_LINGER = 0.2  # seconds a watcher stays when nobody waits: making a thread costs more than a wait
+
+
+def in_trio_task() -> bool:
+    """Whether the caller runs inside a Trio task. Does not import Trio: who has not imported it is not in a task."""
+    trio = sys.modules.get("trio")
+    return trio is not None and bool(trio.lowlevel.in_trio_task())
+
+
+@contextmanager
+def forbid_waiting() -> Iterator[None]:
+    """Inside, any wait raises `WaitingForbidden`: proves that a stretch of a program only enqueues."""
+    token = _forbidden.set(True)
+    try:
+        yield
+    finally:
+        _forbidden.reset(token)
+
+
+def _check_allowed(what: str) -> None:
+    if _forbidden.get():
+        raise WaitingForbidden(f"{what} would wait, inside `with forbid_waiting():`")
+
+
+def wait_blocking(fence: Fence, timeout: float | None = None) -> None:
+    """Block this thread until ``fence`` is done. ``timeout`` in seconds; `TimeoutError` past it."""
+    stream = fence.stream
+    if fence.value > stream.submitted:
+        stream.flush()
+    if not fence.is_done():
+        _check_allowed(f"waiting for {fence}")
+        if in_trio_task():
+            raise BlockingInTrio("this would block the Trio loop: `await` the fence or readback instead")
+        _block(fence, timeout)
+    stream.retire()
+    stream.device.raise_noted_errors()
+
+
+def _block(fence: Fence, timeout: float | None) -> None:
+    stream, device = fence.stream, fence.stream.device
+    began = perf_counter()
+    deadline = None if timeout is None else monotonic() + timeout
+    driver = device.driver
+    while True:
+        interrupts = driver.interrupts()
+        if fence.is_done():
+            break
+        left = None if deadline is None else deadline - monotonic()
+        if left is not None and left <= 0:
+            raise TimeoutError(f"{fence} was not reached within {timeout} s")
+        try:
+            driver.wait([(stream.timeline, fence.value)], left, interrupts)
+        except Exception as problem:
+            stream.poison(problem)
+    device.statistics.waits += 1
+    for observer in device.observers.active:
+        observer.waited(fence, began, perf_counter() - began, True)
+
+
+def wait_for_room(stream: Stream, value: int) -> None:
+    """Back-pressure: a script waits until submission ``value`` is done; a Trio task goes on, up to the hard limit."""
+    from .fence import Fence
+
+    if in_trio_task() or _forbidden.get():
+        waiting, limit = stream.submitted - stream.completed(), settings.current.in_flight_hard
+        if waiting > limit:
+            raise TooMuchInFlight(
+                f"{waiting} submissions of {stream.name} are unfinished, past the limit of {limit} "
+                "(RASPTORCH_IN_FLIGHT_HARD): `await stream.has_room()` or await a readback in the loop"
+            )
+        return
+    _block(Fence(stream, value), None)
+
+
+async def wait_trio(fence: Fence) -> None:
+    """Wait in a Trio task; always a checkpoint. Cancelling it neither loses the work nor stops the device."""
+    import trio
+
+    stream, device = fence.stream, fence.stream.device
+    if fence.value > stream.submitted:
+        stream.flush()
+    if fence.is_done():
+        await trio.lowlevel.checkpoint()
+    else:
+        _check_allowed(f"waiting for {fence}")
+        began = perf_counter()
+        while not fence.is_done():
+            await device.watcher.reached(fence)
+        device.statistics.waits += 1
+        for observer in device.observers.active:
+            observer.waited(fence, began, perf_counter() - began, False)
+    stream.retire()
+    device.raise_noted_errors()
+
+
+class Watcher:
+    """One thread per device that blocks for all Trio tasks; it exists only while somebody awaits (and a moment longer)."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._changed = threading.Condition()
+        self._waiters: dict[object, tuple[Fence, trio.lowlevel.Task, trio.lowlevel.TrioToken]] = {}
+        self._waking: dict[object, trio.lowlevel.Task] = {}
+        self._thread: threading.Thread | None = None
+
+    async def reached(self, fence: Fence) -> None:
+        """Returns once the fence is done or its stream has failed (look again: wake-ups may be early)."""
+        import trio
+
+        key = object()
+
+        def abort(_: Any) -> trio.lowlevel.Abort:
+            with self._changed:
+                self._waiters.pop(key, None)
+                self._waking.pop(key, None)
+            return trio.lowlevel.Abort.SUCCEEDED
+
+        with self._changed:
+            self._waiters[key] = (fence, trio.lowlevel.current_task(), trio.lowlevel.current_trio_token())
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._watch, name=f"{self._device.name} watcher", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        self._device.driver.interrupt()  # the thread may be blocked on somebody else's fence
+        await trio.lowlevel.wait_task_rescheduled(abort)
+
+    def _watch(self) -> None:
+        driver = self._device.driver
+        while True:
+            interrupts = driver.interrupts()
+            with self._changed:
+                self._wake_reached()
+                if not self._waiters and not self._changed.wait_for(lambda: bool(self._waiters), _LINGER):
+                    self._thread = None
+                    return
+                points = [(f.stream.timeline, f.value) for f, _, _ in self._waiters.values()]
+            try:
+                driver.wait(points, None, interrupts)
+            except Exception as problem:
+                self._device.poison(problem)
+
+    def _wake_reached(self) -> None:
+        for key, (fence, task, token) in list(self._waiters.items()):
+            if fence.state in ("done", "failed"):
+                del self._waiters[key]
+                self._waking[key] = task
+                try:
+                    token.run_sync_soon(self._reschedule, key)
+                except RuntimeError:  # trio.RunFinishedError: the loop is gone, and the task with it
+                    del self._waking[key]
+
+    def _reschedule(self, key: object) -> None:
+        """In the Trio thread: wake the task unless it was cancelled meanwhile."""
+        import trio
+
+        with self._changed:
+            task = self._waking.pop(key, None)
+        if task is not None:
+            trio.lowlevel.reschedule(task)
+
+
+def finish_submitted(stream: Stream) -> None:
+    """Wait for what has been submitted, whoever asks: the pool is out of memory and nothing else can help."""
+    from .fence import Fence
+
+    if stream.failure is None and stream.completed() < stream.submitted:
+        _block(Fence(stream, stream.submitted), None)
+    stream.retire()

@@ -1,0 +1,1 @@
+"""Hand-written kernels and their SPIR-V. Import it as ``rasptorch.shaders``."""

@@ -1,0 +1,1 @@
+"""The tests of rasptorch. Test modules import helpers as ``tests.support...``."""

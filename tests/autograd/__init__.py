@@ -1,0 +1,1 @@
+"""Tests of the tape, of backward and of gradcheck."""

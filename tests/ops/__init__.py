@@ -1,0 +1,1 @@
+"""Tests of tensor operations against PyTorch."""

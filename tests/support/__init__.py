@@ -1,0 +1,1 @@
+"""What tests share: drivers, comparisons, counters, gradient checks, and the checks after every test."""
