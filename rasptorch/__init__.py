@@ -49,6 +49,11 @@ def __getattr__(name: str) -> object:
         module = import_module(".nn.functional" if name == "functional" else f".{name}", __name__)
         globals()[name] = module
         return module
+    if name == "profile":
+        from .profiling import profile
+
+        globals()[name] = profile
+        return profile
     raise AttributeError(f"module 'rasptorch' has no attribute {name!r}")
 
 

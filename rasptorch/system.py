@@ -17,9 +17,7 @@ def device(name: str | Device) -> Device:
 
 def devices() -> list[str]:
     """The names of all devices of this machine; looks for Vulkan ones, and lists none where there is no loader."""
-    from .runtime.vulkan.loader import device_names
-
-    return ["cpu", *device_names()]
+    return devices_.names()
 
 
 def statistics(device: str | Device = "cpu") -> Statistics:

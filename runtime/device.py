@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from .driver import Driver
     from .fence import Fence
     from .readback import Readback
+    from .vulkan.report import VulkanReport
 
 T = TypeVar("T")
 
@@ -47,10 +48,12 @@ class Device:
         self.statistics: Final = Statistics()
         self.observers: Final = Observers()
         self.pool: Final = Pool(driver, self.statistics, self._reclaim)
+        self.pool.poison = getattr(driver, "handed_out", None)  # the checked driver has it
         self.plans: Final = PlanCache(self)
         self.recordings: Final = RecordingCache(self)
         self.watcher: Final = Watcher(self)
         self.streams: Final[WeakSet[Stream]] = WeakSet()
+        self.several_streams = False
         self.default_stream: Final = self.new_stream(f"{name}/default")
         self.error_layout: Final = layout_of(self, dt.int32, (4,))
         self._error_slot: Slot | None = None
@@ -74,17 +77,28 @@ class Device:
 
     # -- streams --------------------------------------------------------------------------------------------------
     def new_stream(self, name: str = "") -> Stream:
-        stream = Stream(self, name)
-        self.streams.add(stream)
+        with self.lock:
+            stream = Stream(self, name)
+            self.several_streams = len(self.streams) > 0
+            self.streams.add(stream)
         return stream
 
-    def stream(self) -> Stream:
-        """The stream the calling context enqueues on."""
+    def gathering(self, slot: Slot) -> Stream | None:
+        """The stream whose open batch uses a storage. There is at most one; called with the lock held."""
+        return next((stream for stream in list(self.streams) if stream.open_batch == slot.batch), None)
+
+    def check_process(self) -> None:
+        """Raise `DeviceError` in a process that was forked after the device was opened."""
         if self._pid is not _process:
             raise DeviceError(
                 f"{self.name} was opened before fork() and cannot be used in the child: use threads, or processes started "
                 "with the 'spawn' method"
             )
+
+    def stream(self) -> Stream:
+        """The stream the calling context enqueues on."""
+        if self._pid is not _process:
+            self.check_process()
         return self._streams_in_use.get() or self.default_stream
 
     @contextmanager
@@ -99,6 +113,7 @@ class Device:
 
     def flush(self) -> list[Fence]:
         """Submit what every stream has gathered; returns a fence per stream."""
+        self.check_process()
         return [stream.flush() for stream in list(self.streams)]
 
     def poison(self, problem: BaseException) -> None:
@@ -116,6 +131,7 @@ class Device:
     # -- bytes in and out -----------------------------------------------------------------------------------------
     def upload(self, data: NDArray[np.uint8]) -> Storage:
         """A storage with a copy of ``data`` (bytes, one axis); the caller may change its array right away."""
+        self.check_process()
         with self.lock:
             slot = Slot(self.stream(), data.nbytes)
             slot.memory = Memory.UPLOAD
@@ -135,6 +151,7 @@ class Device:
         from .fence import Fence
         from .readback import Readback
 
+        self.check_process()
         with self.lock:
             slot = storage.slot
             stream = slot.stream
@@ -148,10 +165,11 @@ class Device:
                 storage, fence = self.copy_bytes(slot, offset, nbytes, Memory.READBACK, stream)
                 offset = 0
             else:
-                # Written by the open batch: its submission is the next one. Otherwise by the last that wrote it.
-                open_batch = slot.batch == stream.open_batch
-                written = slot.written or Fence(stream, 0)
-                fence = Fence(stream, stream.submitted + 1) if open_batch else written
+                # Used by an open batch: its submission is the next one. Otherwise the last that wrote it counts.
+                holder = self.gathering(slot)
+                fence = slot.written or Fence(stream, 0)
+                if holder is not None:
+                    fence = Fence(holder, holder.submitted + 1)
             return Readback(storage, offset, nbytes, fence, convert)
 
     def copy_bytes(self, slot: Slot, offset: int, nbytes: int, memory: Memory, stream: Stream) -> tuple[Storage, Fence]:
@@ -198,7 +216,18 @@ class Device:
             )
 
     def close(self) -> None:
-        """Finish all work and give everything back."""
+        """Finish what was submitted and give everything back. Whoever uses the device afterwards gets a `DeviceError`."""
+        from .waiting import finish_submitted
+
+        for stream in list(self.streams):
+            if stream.failure is None:
+                try:
+                    finish_submitted(stream)
+                except Exception as problem:
+                    self.poison(problem)  # as for everybody else who waited; there is nothing left to finish
+        for stream in list(self.streams):
+            stream.failure = stream.failure or DeviceError(f"{self.name} is closed")
+        self.watcher.close()
         self._error_words = self._error_slot = None
         self.pool.close()
         self.driver.close()
@@ -228,6 +257,7 @@ def _copy_spec(source: object, target: object) -> CommandSpec:
     return found
 
 
+on_open: list[Callable[[Device], None]] = []  # called with every device that is opened: profilers add themselves here
 _devices: dict[str, Device] = {}
 _opening = threading.RLock()
 
@@ -241,13 +271,36 @@ def get(name: str | Device) -> Device:
         return name
     found = _devices.get(name)
     if found is not None:
+        found.check_process()
         return found
     with _opening:
         found = _devices.get(name)
         if found is None:
             found = _open(name)
+            opened_now = found.name not in _devices
             _devices[name] = _devices[found.name] = found
+            if opened_now:
+                for tell in on_open:
+                    tell(found)
     return found
+
+
+def register(device: Device) -> Device:
+    """Make a device known by its name, as `get` does with those it opens."""
+    with _opening:
+        if device.name in _devices:
+            raise DeviceError(f"there is a device called {device.name} already")
+        _devices[device.name] = device
+        for tell in on_open:
+            tell(device)
+    return device
+
+
+def forget(device: Device) -> None:
+    """The opposite of `register`."""
+    with _opening:
+        for name in [name for name, known in _devices.items() if known is device]:
+            del _devices[name]
 
 
 def _open(name: str) -> Device:
@@ -270,6 +323,20 @@ def _open(name: str) -> Device:
 
         driver = CheckedDriver(driver)
     return Device(full, driver)
+
+
+def names() -> list[str]:
+    """``cpu`` and the Vulkan devices of this machine, usable or not; looks for them now."""
+    from .vulkan.loader import device_names
+
+    return ["cpu", *device_names()]
+
+
+def vulkan_devices() -> list[VulkanReport]:
+    """What each Vulkan device of this machine says of itself; `MissingDeviceError` where there is no loader or driver."""
+    from .vulkan.report import report
+
+    return report()
 
 
 def opened() -> list[Device]:

@@ -34,6 +34,21 @@ class Traits:
     reentrant_recordings: bool = False  # a recording may be submitted again with other scalars before it is done
 
 
+class KernelTimes(list[float]):
+    """Seconds each dispatch of a submission took, in order, and when the first of them ``began``.
+
+    ``began`` is in seconds on the clock of ``time.perf_counter()`` where ``thread`` names the thread that computed; where it
+    is empty, on a clock of the device's own that started anywhere.
+    """
+
+    __slots__ = ("began", "thread")
+
+    def __init__(self, seconds: Sequence[float], began: float, thread: str = "") -> None:
+        super().__init__(seconds)
+        self.began = began
+        self.thread = thread
+
+
 class Recording(Protocol):
     """A plan bound to buffers, ready to be submitted any number of times."""
 
@@ -51,6 +66,7 @@ class Timeline(Protocol):
 class Driver(Protocol):
     name: str
     traits: Traits
+    timestamps: bool  # set by the device: recordings made while it is true measure each dispatch
 
     def allocate(self, nbytes: int, memory: Memory) -> Block:
         """A new block; raises `MemoryError` when the device has no more."""
@@ -85,8 +101,11 @@ class Driver(Protocol):
     def interrupt(self) -> None:
         """Wake every `wait` now."""
 
-    def kernel_seconds(self, recording: Any) -> list[float] | None:
-        """How long each dispatch of a finished submission took, where the recording was made with timestamps."""
+    def kernel_seconds(self, recording: Any) -> KernelTimes | None:
+        """How long each dispatch of a finished submission took; None where the recording was made without timestamps.
+
+        Where kernels run side by side, a kernel's time counts from the end of the one before it.
+        """
 
     def close(self) -> None:
         """Finish all work and give everything back. Called once."""

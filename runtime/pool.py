@@ -74,7 +74,7 @@ class Pool:
         self._free: dict[Block, list[FreeRange]] = {}
         self._returned: deque[tuple[Buffer, Uses]] = deque()
         self._align: Final = driver.traits.alignment
-        self.poison: Callable[[Buffer], None] | None = None
+        self.poison: Callable[[Buffer, Stream | None], None] | None = None  # told of every buffer and who gets it
 
     def give_back(self, buffer: Buffer, uses: Uses) -> None:
         """From any thread, also from the garbage collector: the buffer is free once ``uses`` are done."""
@@ -98,7 +98,7 @@ class Pool:
         counters.bytes_in_use += buffer.nbytes
         counters.bytes_peak = max(counters.bytes_peak, counters.bytes_in_use)
         if self.poison is not None:
-            self.poison(buffer)
+            self.poison(buffer, stream)
         return buffer
 
     def collect(self) -> None:
@@ -183,7 +183,7 @@ class Pool:
         limit, counters = settings.current.pool_limit, self._statistics
         wanted = max(settings.current.pool_block, -(-size // _BLOCK_STEP) * _BLOCK_STEP)
         for nbytes in (wanted, -(-size // _BLOCK_STEP) * _BLOCK_STEP):
-            if limit and counters.bytes_reserved + nbytes > limit:
+            if nbytes > self._driver.traits.max_block or (limit and counters.bytes_reserved + nbytes > limit):
                 continue
             try:
                 block = self._driver.allocate(nbytes, memory)

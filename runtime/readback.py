@@ -54,6 +54,7 @@ class Readback(Generic[T]):
     def wait(self, timeout: float | None = None) -> T:
         """Block until the value is there and return it. ``timeout`` in seconds; raises `TimeoutError` past it."""
         if not self._read:
+            self._check_made()
             self._fence.wait(timeout)
         return self._take()
 
@@ -61,8 +62,15 @@ class Readback(Generic[T]):
         return self._get().__await__()
 
     async def _get(self) -> T:
+        self._check_made()
         await self._fence  # a checkpoint also when it is done
         return self._take()
+
+    def _check_made(self) -> None:
+        """Raise what kept the value from being computed: its fence may then stand for something else, or for nothing."""
+        storage = self._storage
+        if storage is not None and storage.slot.failure is not None:
+            raise storage.slot.failure
 
     def _take(self) -> T:
         with self._fence.stream.device.lock:

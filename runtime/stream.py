@@ -16,6 +16,7 @@ from .batch import Batch
 from .buffer import Buffer, Memory
 from .errors import OutOfMemory
 from .fence import Fence
+from .interrupts import Uninterrupted
 from .storage import Slot, Storage
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ class Stream:
         self.timeline: Final[Any] = device.driver.timeline()
         self.submitted = 0
         self.failure: BaseException | None = None
+        self.abandoned: BaseException | None = None  # why the last batch that could not run did not
         self._batch = Batch()
         self._lock: Final = device.lock
         self._unfinished: deque[tuple[int, Any, Plan]] = deque()
@@ -66,6 +68,8 @@ class Stream:
         ``memory``. Raises the
         stream's failure if it has failed, `TooMuchInFlight` past the hard limit inside Trio.
         """
+        watched = self.device.observers.wants_commands
+        began = perf_counter() if watched else 0.0
         with self._lock:
             if self.failure is not None:
                 raise self.failure
@@ -107,13 +111,23 @@ class Stream:
             now = settings.current
             if batch.commands >= now.flush_commands or batch.nbytes >= now.idle_bytes:
                 self._maybe_flush(batch, now)
+        if watched:
+            self._tell_enqueued(spec, began)
         if self._crowded:
             self._make_room()
         return made
 
+    def _tell_enqueued(self, spec: CommandSpec, began: float) -> None:
+        seconds = perf_counter() - began
+        for observer in self.device.observers.active:
+            if observer.wants_commands:
+                observer.command_enqueued(self, spec, began, seconds)
+
     def _adopt(self, slot: Slot) -> int:
-        if slot.stream is not self and slot.buffer is None:
-            slot.stream.flush()  # another stream still gathers the batch that makes it
+        if slot.batch and self.device.several_streams:
+            holder = self.device.gathering(slot)
+            if holder is not None:
+                holder.submit()  # a storage is known to one open batch only, and this one comes after that
         return self._batch.adopt(slot)
 
     def _keep_readbacks(self, slot: Slot) -> None:
@@ -127,18 +141,24 @@ class Stream:
     def _maybe_flush(self, batch: Batch, now: settings.Settings) -> None:
         full = batch.commands >= now.flush_commands or batch.nbytes >= now.flush_bytes
         if full or self.submitted == self.completed():
-            self._flush()
+            with Uninterrupted():
+                self._flush()
 
     # -- submitting -----------------------------------------------------------------------------------------------
     def flush(self) -> Fence:
         """Submit what is gathered, if anything; returns the fence of the last submission."""
-        with self._lock:
-            if self._batch.commands:
-                self._flush()
-            fence = Fence(self, self.submitted)
+        fence = self.submit()
         if self._crowded:
             self._make_room()
         return fence
+
+    def submit(self) -> Fence:
+        """As `flush`, but never waits for room: for those who wait for something anyway, or may not wait."""
+        with self._lock:
+            if self._batch.commands:
+                with Uninterrupted():
+                    self._flush()
+            return Fence(self, self.submitted)
 
     def _flush(self) -> None:
         if self.failure is not None:
@@ -200,7 +220,9 @@ class Stream:
                 self.timeline, value, recording, batch.scalars, self._waits(batch, plan), device.statistics
             )
         except BaseException as problem:
-            self.poison(problem)
+            if arena is not None:
+                device.pool.give_back(arena, None)
+            device.poison(problem)
             raise
         self.submitted = value
         return recording, reused
@@ -221,6 +243,7 @@ class Stream:
 
     def _abandon(self, batch: Batch, problem: BaseException) -> None:
         """The batch could not even start (no memory): what it would have made is marked, what existed is untouched."""
+        self.abandoned = problem
         for index in batch.fresh:
             batch.slots[index].failure = problem
         if not isinstance(problem, OutOfMemory):
@@ -228,9 +251,12 @@ class Stream:
 
     # -- finishing ------------------------------------------------------------------------------------------------
     def completed(self) -> int:
-        """The value of the last submission that is done; never waits."""
+        """The value of the last submission that is done; never waits, never raises."""
         if self._done < self.submitted:
-            self._done = self.timeline.completed()
+            try:
+                self._done = self.timeline.completed()
+            except Exception as problem:
+                self.device.poison(problem)
         return self._done
 
     def poison(self, problem: BaseException) -> None:
@@ -260,20 +286,22 @@ class Stream:
 
     async def has_room(self) -> None:
         """In a Trio task: come back when another submission can go out without piling up. Always a checkpoint."""
-        self.retire()
-        over = len(self._unfinished) - settings.current.in_flight + 1
-        oldest = self._unfinished[over - 1][0] if over > 0 else 0
-        await waiting.wait_trio(Fence(self, oldest))
+        await waiting.wait_trio(Fence(self, self._last_over(settings.current.in_flight - 1)))
 
     def _make_room(self) -> None:
         """Back-pressure, outside the lock: a script waits for the oldest submission; Trio must come and ask."""
-        self.retire()
-        over = len(self._unfinished) - settings.current.in_flight
-        self._crowded = over > 0
-        if over > 0:
-            waiting.wait_for_room(self, self._unfinished[over - 1][0])
-            self.retire()
+        last = self._last_over(settings.current.in_flight)
+        if last:
+            waiting.wait_for_room(self, last)
+            self._last_over(settings.current.in_flight)
+
+    def _last_over(self, limit: int) -> int:
+        """The submission that must be done before no more than ``limit`` are unfinished; 0: there are not so many."""
+        with self._lock:
+            self._retire()
+            over = len(self._unfinished) - limit
             self._crowded = len(self._unfinished) > settings.current.in_flight
+            return self._unfinished[over - 1][0] if over > 0 else 0
 
     def new_storage(self, nbytes: int) -> Storage:
         """A storage that nothing has written yet."""

@@ -52,8 +52,7 @@ def _check_allowed(what: str) -> None:
 def wait_blocking(fence: Fence, timeout: float | None = None) -> None:
     """Block this thread until ``fence`` is done. ``timeout`` in seconds; `TimeoutError` past it."""
     stream = fence.stream
-    if fence.value > stream.submitted:
-        stream.flush()
+    _submit_up_to(fence)
     if not fence.is_done():
         _check_allowed(f"waiting for {fence}")
         if in_trio_task():
@@ -61,6 +60,17 @@ def wait_blocking(fence: Fence, timeout: float | None = None) -> None:
         _block(fence, timeout)
     stream.retire()
     stream.device.raise_noted_errors()
+
+
+def _submit_up_to(fence: Fence) -> None:
+    """Submit the batch that ``fence`` stands for, if it is still being gathered. Raises what kept it from running."""
+    stream = fence.stream
+    stream.device.check_process()
+    if fence.value > stream.submitted:
+        stream.submit()
+        if fence.value > stream.submitted:
+            problem = stream.failure or stream.abandoned
+            raise problem or ValueError(f"{fence} is never reached: nothing is enqueued that leads there")
 
 
 def _block(fence: Fence, timeout: float | None) -> None:
@@ -78,7 +88,7 @@ def _block(fence: Fence, timeout: float | None) -> None:
         try:
             driver.wait([(stream.timeline, fence.value)], left, interrupts)
         except Exception as problem:
-            stream.poison(problem)
+            device.poison(problem)
     device.statistics.waits += 1
     for observer in device.observers.active:
         observer.waited(fence, began, perf_counter() - began, True)
@@ -104,8 +114,7 @@ async def wait_trio(fence: Fence) -> None:
     import trio
 
     stream, device = fence.stream, fence.stream.device
-    if fence.value > stream.submitted:
-        stream.flush()
+    _submit_up_to(fence)
     if fence.is_done():
         await trio.lowlevel.checkpoint()
     else:
@@ -129,6 +138,17 @@ class Watcher:
         self._waiters: dict[object, tuple[Fence, trio.lowlevel.Task, trio.lowlevel.TrioToken]] = {}
         self._waking: dict[object, trio.lowlevel.Task] = {}
         self._thread: threading.Thread | None = None
+        self._closing = False
+
+    def close(self) -> None:
+        """Wake whoever still awaits (their streams have failed by now) and end the thread."""
+        with self._changed:
+            self._closing = True
+            thread = self._thread
+            self._changed.notify()
+        self._device.driver.interrupt()
+        if thread is not None:
+            thread.join()
 
     async def reached(self, fence: Fence) -> None:
         """Returns once the fence is done or its stream has failed (look again: wake-ups may be early)."""
@@ -157,9 +177,11 @@ class Watcher:
             interrupts = driver.interrupts()
             with self._changed:
                 self._wake_reached()
-                if not self._waiters and not self._changed.wait_for(lambda: bool(self._waiters), _LINGER):
-                    self._thread = None
-                    return
+                if not self._waiters:
+                    self._changed.wait_for(lambda: bool(self._waiters) or self._closing, _LINGER)
+                    if not self._waiters:
+                        self._thread = None
+                        return
                 points = [(f.stream.timeline, f.value) for f, _, _ in self._waiters.values()]
             try:
                 driver.wait(points, None, interrupts)

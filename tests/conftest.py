@@ -88,10 +88,12 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     yield
     said = aftercheck.validation_messages()
     if not request.node.stash.get(PASSED, False):
+        aftercheck.replace_failed_devices()
         return  # its traceback keeps tensors alive
     problems = [f"the validation layers: {text}" for text in said]
     problems += [f"a thread is left running: {name}" for name in aftercheck.left_over_threads(threads)]
     problems += aftercheck.leaked(held)
+    aftercheck.replace_failed_devices()
     if problems:
         pytest.fail("\n".join(problems), pytrace=False)
 

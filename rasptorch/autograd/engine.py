@@ -67,10 +67,16 @@ class Run:
         self._retain = retain_graph
         self._gradients: dict[Node, Tensor] = {}
         self._leaves: dict[int, tuple[Tensor, Tensor]] = {}
-        self._wanted_nodes = {t.node: k for k, t in enumerate(wanted or ()) if t.node is not None}
-        self._wanted_leaves = {id(t): k for k, t in enumerate(wanted or ()) if t.node is None}
+        self._wanted_nodes: dict[Node, list[int]] = {}
+        self._wanted_leaves: dict[int, list[int]] = {}
+        for k, t in enumerate(wanted or ()):
+            if t.node is not None:
+                self._wanted_nodes.setdefault(t.node, []).append(k)
+            else:
+                self._wanted_leaves.setdefault(id(t), []).append(k)
         self.found: dict[int, Tensor] = {}
         self._only = wanted is not None
+        self._exposed = False  # users' code saw gradients, and may hold on to them
 
     def execute(self, roots: Sequence[tuple[Edge, Tensor]]) -> None:
         waiting = awaited([edge for edge, _ in roots])
@@ -101,9 +107,10 @@ class Run:
         for hook in node.hooks or ():
             changed = hook(gradient)
             gradient = gradient if changed is None else changed
-        wanted = self._wanted_nodes.get(node)
-        if wanted is not None:
+        for wanted in self._wanted_nodes.get(node, ()):
             self.found[wanted] = gradient
+        if node.hooks or node.foreign:
+            self._exposed = True
         out = node.gradient(node, gradient)
         if not self._retain:
             node.release()
@@ -126,8 +133,7 @@ class Run:
                 changed = hook(gradient)
                 gradient = gradient if changed is None else changed
             if self._only:
-                wanted = self._wanted_leaves.get(key)
-                if wanted is not None:
+                for wanted in self._wanted_leaves.get(key, ()):
                     self.found[wanted] = gradient
             else:
                 self._accumulate(leaf, gradient, given)
@@ -142,7 +148,8 @@ class Run:
         if not self._create_graph:
             gradient = gradient.detach()
             # Two leaves must not share one gradient's memory, nor a leaf the memory of a tensor the user holds.
-            if id(gradient.storage) in given or gradient.offset or not gradient.layout.contiguous:
+            shared = self._exposed or leaf.hooks or id(gradient.storage) in given
+            if shared or gradient.offset or not gradient.layout.contiguous:
                 gradient = gradient.clone()
             given.add(id(gradient.storage))
         leaf.grad = gradient

@@ -98,6 +98,7 @@ def _tape(kind: type[Function], ctx: Context, args: tuple[Any, ...], out: Tensor
     kept = tuple(None if own else x for x, own in zip(saved, is_output, strict=True))
     backward = _Backward(kind, ctx, [a.layout if isinstance(a, Tensor) else None for a in args], is_output)
     node = Node(kind.__name__, backward, [a if isinstance(a, Tensor) else None for a in args], kept)
+    node.foreign = True
     if any(is_output):
         node.output = (out.storage, out.offset, out.layout, out.storage.version)
     out.node, out.requires_grad = node, True

@@ -32,10 +32,14 @@ class Node:
 
     ``edges`` has an entry per input: the node it came from, the leaf itself, or None where no gradient is wanted.
     ``saved`` are the values the gradient needs: tensors (with the version they had) and plain Python values. ``output`` is
-    the output's storage, if the gradient wants it.
+    the output's storage, if the gradient wants it. ``is_view``: the output looks at its first input's memory. ``replaced``: the
+    tensor it made was changed in place and has another node now. ``foreign``: users' code computes the gradient.
     """
 
-    __slots__ = ("__weakref__", "attributes", "edges", "gradient", "hooks", "name", "number", "output", "saved", "shapes", "versions")
+    __slots__ = (
+        "__weakref__", "attributes", "edges", "foreign", "gradient", "hooks", "is_view", "name", "number", "output",
+        "replaced", "saved", "versions",
+    )  # fmt: skip
 
     def __init__(
         self, name: str, gradient: Gradient, inputs: Sequence[Any], saved: tuple[Any, ...], attributes: Any = None
@@ -49,6 +53,7 @@ class Node:
         self.attributes = attributes
         self.output: tuple[Storage, int, Layout, int] | None = None
         self.hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+        self.foreign = self.is_view = self.replaced = False
 
     def __repr__(self) -> str:
         return f"<{self.name} node {self.number}>"
@@ -97,5 +102,18 @@ class Node:
 def _edge(value: Any) -> Edge:
     node = getattr(value, "node", None)
     if node is not None:
+        if value.is_view:
+            _check_current(node)
         return node  # type: ignore[no-any-return]
     return value if getattr(value, "requires_grad", False) else None
+
+
+def _check_current(node: Node) -> None:
+    """A view's history must be that of its memory: refuse views of what was changed in place after they were taken."""
+    edge: Edge = node
+    while isinstance(edge, Node) and edge.is_view:
+        edge = edge.edges[0]
+        if isinstance(edge, Node) and edge.replaced:
+            raise SavedTensorError(
+                f"this view ({node.name}) was taken before its tensor was changed in place; take it again from that tensor"
+            )

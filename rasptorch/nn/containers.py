@@ -26,7 +26,9 @@ class _Numbered(Module):
     def _name_at(self, index: int) -> str:
         count = len(self._modules)
         if not isinstance(index, int):
-            raise TypeError(f"{type(self).__name__}: positions are integers and slices, got {type(index).__name__}")
+            raise TypeError(
+                f"{type(self).__name__}: positions are integers and slices, got {type(index).__name__}"
+            )
         if not -count <= index < count:
             raise IndexError(f"{type(self).__name__}: position {index} is out of range for {count} parts")
         return list(self._modules)[index]
@@ -76,7 +78,10 @@ class _Numbered(Module):
     def insert(self: N, index: int, module: Module) -> N:
         """Put a part before position ``index``; parts that have numbers for names get new ones."""
         if not all(name.isdigit() for name in self._modules):
-            raise ValueError(f"{type(self).__name__}: insert works where names are positions, here they are {list(self._modules)}")
+            raise ValueError(
+                f"{type(self).__name__}: insert works where names are positions, "
+                f"here they are {list(self._modules)}"
+            )
         parts = self._parts()
         parts.insert(index, module)
         self._renumber(parts)
@@ -90,9 +95,11 @@ class _Numbered(Module):
 
 
 class Sequential(_Numbered):
-    """Parts that run one after the other: ``Sequential(a, b)`` or ``Sequential(OrderedDict([("fc1", a), ("act", b)]))``.
+    """Parts that run one after the other: ``Sequential(a, b)`` or ``Sequential(OrderedDict([("fc1", a),
+    ("act", b)]))``.
 
-    With names from a dictionary (or ``add_module``), state-dict keys read ``fc1.weight``; otherwise ``0.weight``.
+    With names from a dictionary (or ``add_module``), state-dict keys read ``fc1.weight``; otherwise
+    ``0.weight``.
     """
 
     def __init__(self, *parts: Any) -> None:
@@ -215,5 +222,6 @@ class ParameterList(Module):
 
     def extra_repr(self) -> str:
         return "\n".join(
-            f"({number}): Parameter of {p.dtype.name}, shape {list(p.shape)}, on {p.device}" for number, p in enumerate(self)
+            f"({number}): Parameter of {p.dtype.name}, shape {list(p.shape)}, on {p.device}"
+            for number, p in enumerate(self)
         )

@@ -12,7 +12,9 @@ _numbers = count(1)
 
 
 class RemovableHandle:
-    """What registering a hook returns; ``remove()`` takes the hook away. Also a context manager that does so at its end."""
+    """What registering a hook returns; ``remove()`` takes the hook away. Also a context manager that does so
+    at its end.
+    """
 
     def __init__(self, hooks: dict[int, Hook], hook: Hook) -> None:
         self.id: Final = next(_numbers)

@@ -1,7 +1,7 @@
 """Starting values: each function overwrites a tensor in place, without taping, and returns it.
 
-Numbers come from ``generator`` or the default one (`rasptorch.manual_seed`); the same seed gives the same values on every
-device, up to rounding. Nothing is read back.
+Numbers come from ``generator`` or the default one (`rasptorch.manual_seed`); the same seed gives the same
+values on every device, up to rounding. Nothing is read back.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from ..ops.creation import tensor as upload
 from ..ops.random import Generator
 from ..ops.views import copy_into
 from ..runtime import dtype as dt
-from ..runtime.errors import ShapeError
+from ..runtime.dtype import DType
+from ..runtime.errors import DTypeError, ShapeError
 from ..runtime.layout import layout_of
 from ..tensor import Tensor
 
@@ -38,9 +39,16 @@ def _fill(target: Tensor, value: float) -> Tensor:
 
 
 def _drawn(target: Tensor, draw: Callable[..., Tensor], generator: Generator | None) -> Tensor:
-    """Random numbers of ``target``'s shape: float32 for the 16-bit types, which would round 1 - 2**-24 up to 1."""
-    dtype = dt.float64 if target.dtype is dt.float64 else dt.float32
-    return draw(layout_of(target.device, dtype, target.shape), generator)
+    """Random numbers of ``target``'s shape: float32 for the 16-bit types, which would round 1 - 2**-24 up to
+    1.
+    """
+    return draw(layout_of(target.device, _drawn_dtype(target), target.shape), generator)
+
+
+def _drawn_dtype(target: Tensor) -> DType:
+    if not target.dtype.is_floating_point:
+        raise DTypeError(f"random starting values are floating-point numbers, the tensor is {target.dtype.name}")
+    return dt.float64 if target.dtype is dt.float64 else dt.float32
 
 
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generator | None = None) -> Tensor:
@@ -49,7 +57,9 @@ def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Generato
         return _write(tensor, _drawn(tensor, random.uniform, generator) * (b - a) + a)
 
 
-def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None) -> Tensor:
+def normal_(
+    tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Generator | None = None
+) -> Tensor:
     """Normal with this mean and standard deviation."""
     with no_grad():
         return _write(tensor, _drawn(tensor, random.normal, generator) * std + mean)
@@ -80,7 +90,8 @@ def eye_(tensor: Tensor) -> Tensor:
 def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     """The factor by which weights before this nonlinearity are larger than before none, as in PyTorch.
 
-    ``param`` is the negative slope of ``leaky_relu`` (0.01 when left out). Raises `ValueError` for names it does not know.
+    ``param`` is the negative slope of ``leaky_relu`` (0.01 when left out). Raises `ValueError` for names it
+    does not know.
     """
     gains = {"sigmoid": 1.0, "tanh": 5.0 / 3, "relu": math.sqrt(2.0), "selu": 3.0 / 4}
     if nonlinearity == "leaky_relu":
@@ -88,12 +99,16 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity == "linear" or nonlinearity.startswith("conv"):
         return 1.0
     if nonlinearity not in gains:
-        raise ValueError(f"calculate_gain: {nonlinearity!r} is none of linear, conv*, leaky_relu, {', '.join(gains)}")
+        raise ValueError(
+            f"calculate_gain: {nonlinearity!r} is none of linear, conv*, leaky_relu, {', '.join(gains)}"
+        )
     return gains[nonlinearity]
 
 
 def fans(tensor: Tensor) -> tuple[int, int]:
-    """How many inputs an output element of a weight ``[out, in, ...]`` sums over, and how many outputs an input reaches."""
+    """How many inputs an output element of a weight ``[out, in, ...]`` sums over, and how many outputs an
+    input reaches.
+    """
     if tensor.ndim < 2:
         raise ShapeError(f"fan in and fan out need at least 2 dimensions, got shape {list(tensor.shape)}")
     field = math.prod(tensor.shape[2:])
@@ -119,7 +134,11 @@ def _kaiming_std(tensor: Tensor, a: float, mode: str, nonlinearity: str) -> floa
 
 
 def kaiming_uniform_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Generator | None = None
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
 ) -> Tensor:
     """Uniform, so that variance is kept behind rectifiers of slope ``a`` (He et al., ICCV 2015)."""
     bound = math.sqrt(3.0) * _kaiming_std(tensor, a, mode, nonlinearity)
@@ -127,29 +146,35 @@ def kaiming_uniform_(
 
 
 def kaiming_normal_(
-    tensor: Tensor, a: float = 0, mode: str = "fan_in", nonlinearity: str = "leaky_relu", generator: Generator | None = None
+    tensor: Tensor,
+    a: float = 0,
+    mode: str = "fan_in",
+    nonlinearity: str = "leaky_relu",
+    generator: Generator | None = None,
 ) -> Tensor:
     """Normal, so that variance is kept behind rectifiers of slope ``a`` (He et al., ICCV 2015)."""
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
-# -- drawn on the host --------------------------------------------------------------------------------------------
+# -- drawn on the host ---------------------------------------------------------------------------------------
 def _host(generator: Generator | None) -> np.random.Generator:
-    """NumPy's generator, seeded by the next draw: values depend on the seed and on how many draws came before."""
+    """NumPy's generator, seeded by the next draw: values depend on the seed and on how many draws came
+    before.
+    """
     words = [word & 0xFFFFFFFF for word in (generator or random.default_generator).draw()]
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(words)))
 
 
 def _upload(target: Tensor, values: Array) -> Tensor:
-    dtype = dt.float64 if target.dtype is dt.float64 else dt.float32
-    return _write(target, upload(values, dtype=dtype, device=target.device))
+    return _write(target, upload(values, dtype=_drawn_dtype(target), device=target.device))
 
 
 def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None = None) -> Tensor:
-    """Orthonormal rows or columns (whichever are fewer) of the tensor seen as ``[first, rest]``, times ``gain``.
+    """Orthonormal rows or columns (whichever are fewer) of the tensor seen as ``[first, rest]``, times
+    ``gain``.
 
-    The Q of a normal matrix's QR decomposition with R's diagonal made positive, which is uniform over all such matrices
-    (Mezzadri, Notices of the AMS 54, 2007). Computed on the host.
+    The Q of a normal matrix's QR decomposition with R's diagonal made positive, which is uniform over all
+    such matrices (Mezzadri, Notices of the AMS 54, 2007). Computed on the host.
     """
     if tensor.ndim < 2:
         raise ShapeError(f"orthogonal_: needs at least 2 dimensions, got shape {list(tensor.shape)}")
@@ -163,9 +188,16 @@ def orthogonal_(tensor: Tensor, gain: float = 1.0, generator: Generator | None =
 
 
 def trunc_normal_(
-    tensor: Tensor, mean: float = 0.0, std: float = 1.0, a: float = -2.0, b: float = 2.0, generator: Generator | None = None
+    tensor: Tensor,
+    mean: float = 0.0,
+    std: float = 1.0,
+    a: float = -2.0,
+    b: float = 2.0,
+    generator: Generator | None = None,
 ) -> Tensor:
-    """Normal, with what falls outside ``[a, b]`` (absolute bounds, not multiples of ``std``) drawn again. On the host."""
+    """Normal, with what falls outside ``[a, b]`` (absolute bounds, not multiples of ``std``) drawn again. On
+    the host.
+    """
     if not (a < b and std > 0):
         raise ValueError(f"trunc_normal_: needs a < b and std > 0, got a={a}, b={b}, std={std}")
     values = _truncated(_host(generator), (a - mean) / std, (b - mean) / std, tensor.numel())
@@ -175,8 +207,8 @@ def trunc_normal_(
 def _truncated(source: np.random.Generator, low: float, high: float, count: int) -> Array:
     """Standard normal numbers between ``low`` and ``high``, by rejection.
 
-    Proposals are normal where the window holds a good part of the distribution, otherwise uniform over the window, cut off
-    where the density has fallen by exp(-50).
+    Proposals are normal where the window holds a good part of the distribution, otherwise uniform over the
+    window, cut off where the density has fallen by exp(-50).
     """
     likely = 0.5 * (math.erf(high / math.sqrt(2)) - math.erf(low / math.sqrt(2)))
     peak = min(max(0.0, low), high)
@@ -198,6 +230,6 @@ def _truncated(source: np.random.Generator, low: float, high: float, count: int)
 
 
 __all__ = [
-    "calculate_gain", "constant_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_", "orthogonal_",
-    "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
+    "calculate_gain", "constant_", "eye_", "kaiming_normal_", "kaiming_uniform_", "normal_", "ones_",
+    "orthogonal_", "trunc_normal_", "uniform_", "xavier_normal_", "xavier_uniform_", "zeros_",
 ]  # fmt: skip

@@ -26,14 +26,20 @@ class Identity(Module):
 
 
 class Linear(Module):
-    """``x @ weight.T + bias`` for ``x`` of ``[..., in_features]``; the result has shape ``[..., out_features]``.
+    """``x @ weight.T + bias`` for ``x`` of ``[..., in_features]``; the result has shape ``[...,
+    out_features]``.
 
     ``weight`` is ``[out_features, in_features]``, ``bias`` ``[out_features]``; both start uniform in
     ``±1/sqrt(in_features)``, as in PyTorch (Kaiming's bound with a slope of sqrt(5)).
     """
 
     def __init__(
-        self, in_features: int, out_features: int, bias: bool = True, device: Any = None, dtype: Any = dt.float32
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        device: Any = None,
+        dtype: Any = dt.float32,
     ) -> None:
         super().__init__()
         self.in_features = in_features
@@ -56,7 +62,9 @@ class Linear(Module):
         return linear(x, self.weight, self.bias)
 
     def extra_repr(self) -> str:
-        return f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, bias={self.bias is not None}"
+        )
 
 
 class Flatten(Module):

@@ -19,7 +19,8 @@ M = TypeVar("M", bound="Module")
 
 
 class Module:
-    """Base class of everything in `rasptorch.nn`. Subclasses call ``super().__init__()`` first and define ``forward``.
+    """Base class of everything in `rasptorch.nn`. Subclasses call ``super().__init__()`` first and define
+    ``forward``.
 
     Assigning a `Parameter` or a `Module` to an attribute registers it under that name.
     """
@@ -54,9 +55,13 @@ class Module:
             out = out if changed is None else changed
         return out
 
-    # -- attributes -----------------------------------------------------------------------------------------------
+    # -- attributes ------------------------------------------------------------------------------------------
     def _tables(self) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-        tables = self.__dict__.get("_parameters"), self.__dict__.get("_buffers"), self.__dict__.get("_modules")
+        tables = (
+            self.__dict__.get("_parameters"),
+            self.__dict__.get("_buffers"),
+            self.__dict__.get("_modules"),
+        )
         if tables[0] is None or tables[1] is None or tables[2] is None:
             raise AttributeError(f"call super().__init__() first in {type(self).__name__}.__init__")
         return tables  # type: ignore[return-value]
@@ -74,7 +79,9 @@ class Module:
                 return
             if value is not None and not (held == 1 and isinstance(value, Tensor)):
                 wanted = ("a Parameter", "a Tensor", "a Module")[held]
-                raise TypeError(f"{type(self).__name__}.{name} is {wanted} or None, got {type(value).__name__}")
+                raise TypeError(
+                    f"{type(self).__name__}.{name} is {wanted} or None, got {type(value).__name__}"
+                )
             tables[held][name] = value
             return
         self.__dict__.pop(name, None)
@@ -107,14 +114,20 @@ class Module:
         """Add a parameter under ``name``; None keeps the place."""
         check_name(self, name, "parameter", self._parameters)
         if param is not None and not isinstance(param, Parameter):
-            raise TypeError(f"register_parameter: {name!r} must be a Parameter or None, got {type(param).__name__}")
+            raise TypeError(
+                f"register_parameter: {name!r} must be a Parameter or None, got {type(param).__name__}"
+            )
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Add a tensor that is no parameter but follows ``.to`` and, if ``persistent``, is part of ``state_dict``."""
+        """Add a tensor that is no parameter but follows ``.to`` and, if ``persistent``, is part of
+        ``state_dict``.
+        """
         check_name(self, name, "buffer", self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
-            raise TypeError(f"register_buffer: {name!r} must be a Tensor or None, got {type(tensor).__name__}")
+            raise TypeError(
+                f"register_buffer: {name!r} must be a Tensor or None, got {type(tensor).__name__}"
+            )
         self._buffers[name] = tensor
         (self._transient.discard if persistent else self._transient.add)(name)
 
@@ -122,20 +135,26 @@ class Module:
         """Add a part under ``name``; it becomes an attribute and a prefix of ``state_dict`` keys."""
         check_name(self, name, "module", self._modules)
         if module is not None and not isinstance(module, Module):
-            raise TypeError(f"register_module: {name!r} must be a Module or None, got {type(module).__name__}")
+            raise TypeError(
+                f"register_module: {name!r} must be a Module or None, got {type(module).__name__}"
+            )
         self._modules[name] = module
 
     add_module = register_module
 
     def register_forward_hook(self, hook: Hook) -> RemovableHandle:
-        """Call ``hook(module, args, output)`` after every forward; what it returns, if not None, replaces the output."""
+        """Call ``hook(module, args, output)`` after every forward; what it returns, if not None, replaces the
+        output.
+        """
         return RemovableHandle(self._forward_hooks, hook)
 
     def register_forward_pre_hook(self, hook: Hook) -> RemovableHandle:
-        """Call ``hook(module, args)`` before every forward; what it returns, if not None, replaces the arguments."""
+        """Call ``hook(module, args)`` before every forward; what it returns, if not None, replaces the
+        arguments.
+        """
         return RemovableHandle(self._forward_pre_hooks, hook)
 
-    # -- walking --------------------------------------------------------------------------------------------------
+    # -- walking ---------------------------------------------------------------------------------------------
     def named_modules(
         self, memo: set[Module] | None = None, prefix: str = "", remove_duplicate: bool = True
     ) -> Iterator[tuple[str, Module]]:
@@ -148,7 +167,9 @@ class Module:
         yield prefix, self
         for name, module in self._modules.items():
             if module is not None:
-                yield from module.named_modules(memo, f"{prefix}.{name}" if prefix else name, remove_duplicate)
+                yield from module.named_modules(
+                    memo, f"{prefix}.{name}" if prefix else name, remove_duplicate
+                )
 
     def modules(self) -> Iterator[Module]:
         """This module and all below it, each once."""
@@ -166,9 +187,15 @@ class Module:
         """The direct parts, each once."""
         return (module for _, module in self.named_children())
 
-    def _named(self, table: str, prefix: str, recurse: bool, remove_duplicate: bool) -> Iterator[tuple[str, Tensor]]:
+    def _named(
+        self, table: str, prefix: str, recurse: bool, remove_duplicate: bool
+    ) -> Iterator[tuple[str, Tensor]]:
         seen: set[int] = set()
-        modules = self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate) if recurse else [(prefix, self)]
+        modules = (
+            self.named_modules(prefix=prefix, remove_duplicate=remove_duplicate)
+            if recurse
+            else [(prefix, self)]
+        )
         for path, module in modules:
             for name, value in getattr(module, table).items():
                 if value is None or id(value) in seen:
@@ -203,11 +230,13 @@ class Module:
         for name in target.split(".") if target else ():
             found = module._modules.get(name)
             if found is None:
-                raise AttributeError(f"{type(self).__name__} has no part {target!r}: {type(module).__name__} has no {name!r}")
+                raise AttributeError(
+                    f"{type(self).__name__} has no part {target!r}: {type(module).__name__} has no {name!r}"
+                )
             module = found
         return module
 
-    # -- changing all of it ---------------------------------------------------------------------------------------
+    # -- changing all of it ----------------------------------------------------------------------------------
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
         """Call ``fn`` on every part, then on this module."""
         for module in self.children():
@@ -251,7 +280,8 @@ class Module:
         return self
 
     def to(self: M, *args: Any, device: Any = None, dtype: Any = None) -> M:
-        """Move to a device and/or convert floating-point parameters and buffers: ``to(device)``, ``to(dtype)``, both, or ``to(tensor)``.
+        """Move to a device and/or convert floating-point parameters and buffers: ``to(device)``,
+        ``to(dtype)``, both, or ``to(tensor)``.
 
         Works in place: parameters stay the same objects. Moving between devices waits for the values.
         """
@@ -264,8 +294,12 @@ class Module:
                 dtype = arg
         wanted = None if dtype is None else dt.as_dtype(dtype)
         if wanted is not None and not wanted.is_floating_point:
-            raise TypeError(f"{type(self).__name__}.to: a module can only become a floating-point type, not {wanted.name}")
-        return self._convert(lambda x: moved(x, device=device, dtype=wanted if x.dtype.is_floating_point else None))
+            raise TypeError(
+                f"{type(self).__name__}.to: a module can only become a floating-point type, not {wanted.name}"
+            )
+        return self._convert(
+            lambda x: moved(x, device=device, dtype=wanted if x.dtype.is_floating_point else None)
+        )
 
     def cpu(self: M) -> M:
         """``to("cpu")``."""
@@ -287,9 +321,10 @@ class Module:
         """``to(float16)``."""
         return self.to(dt.float16)
 
-    # -- state ----------------------------------------------------------------------------------------------------
+    # -- state -----------------------------------------------------------------------------------------------
     def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
-        """Parameters and persistent buffers by dotted name. The tensors share the module's memory: clone to keep values.
+        """Parameters and persistent buffers by dotted name. The tensors share the module's memory: clone to
+        keep values.
 
         ``keep_vars`` gives the parameters themselves instead of detached tensors.
         """
@@ -298,14 +333,16 @@ class Module:
         return out
 
     def load_state_dict(self, state_dict: Any, strict: bool = True) -> LoadResult:
-        """Copy values (tensors, arrays, anything with ``__array__``) into parameters and buffers of the same name.
+        """Copy values (tensors, arrays, anything with ``__array__``) into parameters and buffers of the same
+        name.
 
-        Raises `StateDictError` that lists every missing, unexpected and mismatched key; without ``strict`` only mismatched
-        shapes are errors, and what is returned names the missing and unexpected ones. Nothing is changed when it raises.
+        Raises `StateDictError` that lists every missing, unexpected and mismatched key; without ``strict``
+        only mismatched shapes are errors, and what is returned names the missing and unexpected ones. Nothing
+        is changed when it raises.
         """
         return load_into(self, state_dict, strict)
 
-    # -- printing -------------------------------------------------------------------------------------------------
+    # -- printing --------------------------------------------------------------------------------------------
     def extra_repr(self) -> str:
         """What stands between the parentheses of ``repr``."""
         return ""

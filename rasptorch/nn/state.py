@@ -28,7 +28,10 @@ class LoadResult(NamedTuple):
 
 def save_into(module: Module, out: dict[str, Tensor], prefix: str, keep_vars: bool) -> None:
     """Add ``module``'s state to ``out``: own parameters, own persistent buffers, then the parts."""
-    own = [*module._parameters.items(), *((n, b) for n, b in module._buffers.items() if n not in module._transient)]
+    own = [
+        *module._parameters.items(),
+        *((n, b) for n, b in module._buffers.items() if n not in module._transient),
+    ]
     for name, value in own:
         if value is not None:
             out[prefix + name] = value if keep_vars else value.detach()
@@ -44,17 +47,26 @@ def load_into(module: Module, given: Any, strict: bool) -> LoadResult:
     targets = module.state_dict(keep_vars=True)
     missing = [key for key in targets if key not in given]
     unexpected = [key for key in given if key not in targets]
-    problems = [f"missing: {key}" for key in missing] + [f"unexpected: {key}" for key in unexpected] if strict else []
+    problems = (
+        [f"missing: {key}" for key in missing] + [f"unexpected: {key}" for key in unexpected]
+        if strict
+        else []
+    )
     pairs: list[tuple[Tensor, Any]] = []
     for key, target in targets.items():
         if key not in given:
             continue
         shape = tuple(getattr(given[key], "shape", None) or ())
         if shape != target.shape:
-            problems.append(f"shape of {key}: {list(shape)} in the dictionary, {list(target.shape)} in the module")
+            problems.append(
+                f"shape of {key}: {list(shape)} in the dictionary, {list(target.shape)} in the module"
+            )
         pairs.append((target, given[key]))
     if problems:
-        raise StateDictError(f"load_state_dict: what was given does not fit {type(module).__name__}\n  " + "\n  ".join(problems))
+        raise StateDictError(
+            f"load_state_dict: what was given does not fit {type(module).__name__}\n  "
+            + "\n  ".join(problems)
+        )
     with no_grad():
         for target, value in pairs:
             _assign(target, value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..autograd.node import Node
@@ -40,15 +41,15 @@ def _grad_pow(n: Node, g: Tensor) -> Pair:
             da = g * 0.0
     if n.needs(1):
         # d/db a**b = a**b * log(a); at a = 0 the power stays 0 for positive b, so its slope is 0, not 0 * -inf.
+        from .functions import log
+
         if isinstance(a, Tensor):
-            from .functions import log
-
-            positive = a != 0
-            db = g * where(positive, n.result() * log(where(positive, a, 1.0)), 0.0)
+            flat = logical_and(a == 0, b >= 0)
+            db = g * where(flat, 0.0, n.result() * log(where(flat, 1.0, a)))
+        elif a == 0:
+            db = g * where(b >= 0, 0.0, float("-inf"))
         else:
-            from math import log as scalar_log
-
-            db = g * n.result() * (scalar_log(a) if a > 0 else (0.0 if a == 0 else float("nan")))
+            db = g * n.result() * (math.log(a) if a > 0 else float("nan"))
     return da, db
 
 
@@ -91,15 +92,15 @@ def _grad_where(n: Node, g: Tensor) -> tuple[Any, Any, Any]:
 
 add = Elementwise("add", "add", 2, _grad_add)
 sub = Elementwise("sub", "sub", 2, _grad_sub)
-mul = Elementwise("mul", "mul", 2, _grad_mul, "ab")
-div = Elementwise("div", "div", 2, _grad_div, "ab", FLOAT)
+mul = Elementwise("mul", "mul", 2, _grad_mul, "b|a")
+div = Elementwise("div", "div", 2, _grad_div, "b|ab", FLOAT)
 floor_divide = Elementwise("floor_divide", "floor_divide", 2, _grad_floor)
-remainder = Elementwise("remainder", "remainder", 2, _grad_remainder, "ab")
-fmod = Elementwise("fmod", "fmod", 2, _grad_fmod, "ab")
-power = Elementwise("pow", "pow", 2, _grad_pow, "abo")
-maximum = Elementwise("maximum", "maximum", 2, _grad_extreme, "ab")
-minimum = Elementwise("minimum", "minimum", 2, _grad_extreme, "ab")
-atan2 = Elementwise("atan2", "atan2", 2, _grad_atan2, "ab", FLOAT)
-where = Elementwise("where", "where", 3, _grad_where, "a")
+remainder = Elementwise("remainder", "remainder", 2, _grad_remainder, "|ab")
+fmod = Elementwise("fmod", "fmod", 2, _grad_fmod, "|ab")
+power = Elementwise("pow", "pow", 2, _grad_pow, "ab|abo")
+maximum = Elementwise("maximum", "maximum", 2, _grad_extreme, "ab|ab")
+minimum = Elementwise("minimum", "minimum", 2, _grad_extreme, "ab|ab")
+atan2 = Elementwise("atan2", "atan2", 2, _grad_atan2, "ab|ab", FLOAT)
+where = Elementwise("where", "where", 3, _grad_where, "|a|a")
 
-from .comparison import eq, gt, lt  # noqa: E402  (they need nothing of this module, this module needs them late)
+from .comparison import eq, gt, logical_and, lt  # noqa: E402  (they need nothing of this module, this module needs them late)

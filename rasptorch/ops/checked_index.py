@@ -1,8 +1,9 @@
 """Indices whose range only the data shows: checked where they are used, without reading anything back.
 
-An index out of range becomes 0 and a note in the device's error words; the next sync point raises `IndexError` with the
-operation, the value and the range. int64 indices are converted to int32 at once (their low words: indices never reach
-2**31, tensors being smaller), which also devices without int64 arithmetic can do.
+An index out of range becomes 0 and a note in the device's error words; the next sync point raises
+`IndexError` with the operation, the value and the range. int64 indices are converted to int32 at once (their
+low words: indices never reach 2**31, tensors being smaller), which also devices without int64 arithmetic can
+do.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ from typing import Any
 
 from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec
+from ..runtime.dtype import DType
 from ..runtime.errors import DTypeError
 from ..runtime.layout import Layout, layout_of
 from ..tensor import Tensor, _axis
-from .dispatch import SpecCache, enqueue
+from .dispatch import SpecCache, check_dtype, enqueue
 from .program import ProgramWriter
 
 _checks = SpecCache()
 _classes = SpecCache()
 _masks = SpecCache()
+_conversions = SpecCache()
 
 
 def _index_layout(name: str, index: Tensor) -> Layout:
@@ -30,7 +33,8 @@ def _index_layout(name: str, index: Tensor) -> Layout:
 
 
 def checked_index(index: Tensor, size: int, name: str, wrap: bool = True) -> Tensor:
-    """``index`` as int32 in ``0..size-1``; negative ones count from the end if ``wrap``, and are errors otherwise.
+    """``index`` as int32 in ``0..size-1``; negative ones count from the end if ``wrap``, and are errors
+    otherwise.
 
     ``name`` is what the index is for, as the message begins: ``"take: index"``.
     """
@@ -41,13 +45,16 @@ def checked_index(index: Tensor, size: int, name: str, wrap: bool = True) -> Ten
         given, bound, tag = write.registers
         program = write.program(write("check_index", write.cast(given, dt.int32), bound, tag))
         spec = _checks.put(
-            (index.layout, name), CommandSpec("elementwise", name, (index.layout,), (out,), program, notes_errors=True)
+            (index.layout, name),
+            CommandSpec("elementwise", name, (index.layout,), (out,), program, notes_errors=True),
         )
     return enqueue(spec, (index,), (size if wrap else -size, index.device.error_tag(name)))
 
 
 def checked_classes(target: Tensor, classes: int, ignore_index: int, name: str) -> Tensor:
-    """Class numbers as int32, ``0..classes-1``; those equal to ``ignore_index`` become -1, all others out of range are errors."""
+    """Class numbers as int32, ``0..classes-1``; those equal to ``ignore_index`` become -1, all others out of
+    range are errors.
+    """
     spec = _classes.get((target.layout, name))
     if spec is None:
         out = _index_layout(name, target)
@@ -58,13 +65,15 @@ def checked_classes(target: Tensor, classes: int, ignore_index: int, name: str) 
         checked = write("check_index", write("where", skip, zero, number), bound, tag)
         program = write.program(write("where", skip, minus_one, checked))
         spec = _classes.put(
-            (target.layout, name), CommandSpec("elementwise", name, (target.layout,), (out,), program, notes_errors=True)
+            (target.layout, name),
+            CommandSpec("elementwise", name, (target.layout,), (out,), program, notes_errors=True),
         )
     return enqueue(spec, (target,), (-classes, target.device.error_tag(name), ignore_index, 0, -1))
 
 
 def class_mask(numbers: Tensor, classes: int, dim: int = -1) -> Tensor:
-    """Booleans with a new dimension ``dim`` of ``classes`` entries: true at the entry that ``numbers`` (int32) names.
+    """Booleans with a new dimension ``dim`` of ``classes`` entries: true at the entry that ``numbers``
+    (int32) names.
 
     Numbers outside ``0..classes-1`` give a row of false.
     """
@@ -87,11 +96,25 @@ def class_mask(numbers: Tensor, classes: int, dim: int = -1) -> Tensor:
     return enqueue(spec, (numbers,), (inner, classes))
 
 
+def from_integers(x: Tensor, dtype: DType) -> Tensor:
+    """Small whole numbers as ``dtype``, also int64 ones where the device computes in int32 only."""
+    key = (x.layout, dtype)
+    spec = _conversions.get(key)
+    if spec is None:
+        check_dtype("to", x.device, dtype)
+        write = ProgramWriter((x.dtype,), ())
+        register = write.cast(0, dt.int32) if x.dtype is dt.int64 else 0
+        out = layout_of(x.device, dtype, x.shape)
+        program = write.program(write.cast(register, dtype))
+        spec = _conversions.put(key, CommandSpec("elementwise", "to", (x.layout,), (out,), program))
+    return enqueue(spec, (x,))
+
+
 def one_hot(index: Tensor, num_classes: int, *, dtype: Any = dt.int64) -> Tensor:
     """``[...]`` indices to ``[..., num_classes]`` with a 1 at the index and 0 elsewhere.
 
-    ``num_classes`` has to be given: finding the largest index would mean reading it back. Where the device has no int64,
-    ask for another ``dtype``.
+    ``num_classes`` has to be given: finding the largest index would mean reading it back. Where the device
+    has no int64, ask for another ``dtype``.
     """
     if num_classes < 1:
         raise ValueError(f"one_hot: num_classes is the number of classes, at least 1, got {num_classes}")

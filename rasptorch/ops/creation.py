@@ -92,7 +92,7 @@ def _array(data: Any, wanted: DType | None) -> np.ndarray[Any, Any]:
     if wanted is not None:
         return array.astype(wanted.numpy)
     if hasattr(data, "dtype") or hasattr(data, "__array__"):
-        return array
+        return array.astype(array.dtype.newbyteorder("="), copy=False)
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 

@@ -31,7 +31,8 @@ class Elementwise:
 
     ``opcode`` computes it in the promoted dtype (``rule`` FLOAT: integers go to float32 first; BOOL: to bool). ``gradient(node, g)``
     returns a gradient per operand, as if all had the output's shape: they are summed to the operand's own shape and converted to
-    its dtype here. ``saves`` names what it needs: operand letters ``a b c`` and ``o`` for the output.
+    its dtype here. ``saves`` names the values it needs, per operand and separated by bars: letters ``a b c`` for operands and
+    ``o`` for the output. What only serves gradients that nobody wants is not kept, and is None in ``node.values()``.
     """
 
     def __init__(
@@ -41,8 +42,9 @@ class Elementwise:
         self.opcode: Final = opcode
         self.arity: Final = arity
         self.gradient: Final = gradient
-        self._saved: Final = tuple("abc".index(c) for c in saves if c != "o")
-        self._keeps_output: Final = "o" in saves
+        self._saves: Final = saves.split("|")
+        self._saved: Final = tuple(k for k, c in enumerate("abc") if c in saves)
+        self._needs: dict[tuple[bool, ...], str] = {}
         self._rule: Final = rule
         self._specs: Final = SpecCache()
         self._in_place: Final = SpecCache()
@@ -71,16 +73,20 @@ class Elementwise:
         key = tuple([x.layout if type(x) is Tensor else type(x) for x in operands])
         spec = self._in_place.get(key) or self._in_place.put(key, self._make(operands, target.layout))
         tensors = [x for x in operands if type(x) is Tensor]
-        before = tuple(operands)
         if recording.get() and any(x.requires_grad for x in tensors) and self.gradient is not None:
-            before = (target.alias(), *operands[1:])
-            node = self._node(before)
+            # The node must not hold the target, which will hold the node: that would be a reference cycle.
+            before = tuple(x.alias() if x is target else x for x in operands)
+            node = self._node(before, target)
+            if target.node is not None:
+                target.node.replaced = True
             enqueue_into(spec, target, tensors, [x for x in operands if type(x) is not Tensor])
             target.node, target.requires_grad = node, True
-            if self._keeps_output:
-                node.output = (target.storage, target.offset, target.layout, target.storage.version)
+            self._keep(node, before, target)
         else:
             enqueue_into(spec, target, tensors, [x for x in operands if type(x) is not Tensor])
+            if recording.get() and target.node is not None:  # the operation has no gradient: what is written is a constant
+                target.node.replaced = True
+                target.detach_()
         return target
 
     def _plain(self, operands: tuple[Any, ...]) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
@@ -148,8 +154,24 @@ class Elementwise:
         return Program(inputs, tuple(scalars), tuple(steps), (last,)), steps[-1].result
 
     # -- taping ---------------------------------------------------------------------------------------------------
-    def _node(self, operands: tuple[Any, ...]) -> Node:
-        saved = tuple([operands[k] for k in self._saved])
+    def _needed(self, operands: tuple[Any, ...]) -> str:
+        """Letters of the values that the wanted gradients need."""
+        wanted = tuple([isinstance(x, Tensor) and x.requires_grad for x in operands])
+        needed = self._needs.get(wanted)
+        if needed is None:
+            needed = "".join(part for part, want in zip(self._saves, wanted, strict=False) if want)
+            self._needs[wanted] = needed
+        return needed
+
+    def _keep(self, node: Node, operands: tuple[Any, ...], out: Tensor) -> None:
+        if "o" in self._needed(operands):
+            node.output = (out.storage, out.offset, out.layout, out.storage.version)
+
+    def _node(self, operands: tuple[Any, ...], overwritten: Tensor | None = None) -> Node:
+        needed = self._needed(operands)
+        saved = tuple([operands[k] if "abc"[k] in needed else None for k in self._saved])
+        if overwritten is not None:
+            saved = tuple([x.clone() if isinstance(x, Tensor) and x.storage is overwritten.storage else x for x in saved])
         shapes = [x.layout if type(x) is Tensor else None for x in operands]
         return Node(self.name, self._backward, operands, saved, shapes)
 
@@ -157,8 +179,7 @@ class Elementwise:
         if self.gradient is None or out.layout.dtype.category < 2:
             return
         node = self._node(operands)
-        if self._keeps_output:
-            node.output = (out.storage, out.offset, out.layout, out.storage.version)
+        self._keep(node, operands, out)
         out.node, out.requires_grad = node, True
 
     def _backward(self, node: Node, gradient: Tensor) -> list[Tensor | None]:

@@ -26,8 +26,8 @@ def _grad_abs(n: Node, g: Tensor) -> One:
 
 
 def _grad_relu(n: Node, g: Tensor) -> One:
-    # From the output: no need to keep the input, and NaN passes no gradient (NaN > 0 is false), as in PyTorch.
-    return (where(n.result().detach() > 0, g, 0.0),)
+    # From the output: no need to keep the input. NaN passes the gradient (NaN <= 0 is false), as in PyTorch.
+    return (where(n.result().detach() <= 0, 0.0, g),)
 
 
 neg = Elementwise("neg", "neg", 1, lambda n, g: (-g,))

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..autograd.node import Node
 from ..runtime.errors import RasptorchError
-from ..runtime.layout import contiguous_strides, layout_of
+from ..runtime.layout import Layout, contiguous_strides, layout_of
 from ..tensor import Tensor
 from .dispatch import tape
 from .elementwise import check_writable
@@ -97,6 +97,8 @@ def getitem(x: Tensor, index: Any) -> Tensor:
         _, plain, start = _walk(entries, layout.shape, contiguous_strides(layout.shape))
         region = layout_of(layout.device, layout.dtype, shape, plain)
         tape(out, "getitem", _grad_getitem, (x,), (), (layout.shape, region, start))
+        if out.node is not None:
+            out.node.is_view = True
     return out
 
 
@@ -125,22 +127,32 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     if before.requires_grad or value.requires_grad:
         _, plain, start = _walk(entries, layout.shape, contiguous_strides(layout.shape))
         region = layout_of(layout.device, layout.dtype, shape, plain)
-        tape(x, "setitem", _grad_setitem, (before, value), (), (region, start, value.layout))
+        tape(x, "setitem", _grad_setitem, (before, value), (), (layout.shape, region, start, value.layout))
+        if before.node is not None and x.node is not before.node:
+            before.node.replaced = True
 
 
 def _grad_setitem(n: Node, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """The overwritten part passes nothing to what was there before, and everything to what was written."""
     from .elementwise import fitted
-    from .views import contiguous
+    from .views import contiguous, part
 
-    region, start, written = n.attributes
+    shape, region, start, written = n.attributes
     g = contiguous(g)
-    part = Tensor._make(g.storage, g.offset + start, region)
-    dx = None
-    if n.needs(0):
-        dx = g.clone()
-        hole = Tensor._make(dx.storage, start, region)
-        from .creation import filled
+    dx = _cut(g, region, start) if n.needs(0) else None
+    return dx, fitted(part(g, shape, region, start), written) if n.needs(1) else None
 
-        filled("setitem", region, 0, hole)
-    return dx, fitted(part, written) if n.needs(1) else None
+
+def _cut(g: Tensor, region: Layout, start: int) -> Tensor:
+    """A row-major copy of ``g`` with zeros in ``region``."""
+    from ..autograd.mode import no_grad
+    from .creation import filled
+
+    with no_grad():
+        out = g.clone()
+        filled("setitem", region, 0, Tensor._make(out.storage, start, region))
+    return tape(out, "cut", _grad_cut, (g,), (), (region, start))
+
+
+def _grad_cut(n: Node, g: Tensor) -> tuple[Tensor]:
+    return (_cut(g, *n.attributes),)

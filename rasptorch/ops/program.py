@@ -11,7 +11,8 @@ from ..runtime.dtype import DType
 class ProgramWriter:
     """Collects steps; registers are numbered inputs first, then scalars, then steps, as `Program` wants.
 
-    The dtype of a step's operands is that of its last argument (of the condition of ``where`` nothing is asked).
+    The dtype of a step's operands is that of its last argument (of the condition of ``where`` nothing is
+    asked).
     """
 
     def __init__(self, inputs: Sequence[DType], scalars: Sequence[DType]) -> None:

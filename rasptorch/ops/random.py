@@ -65,6 +65,9 @@ def _signed(value: int) -> int:
 
 default_generator = Generator()
 
+# The upper bits that short floats can hold; with more, numbers close to 1 would be rounded up to 1.
+_MASKS = {dt.float16: -(1 << 21), dt.bfloat16: -(1 << 24)}
+
 
 def manual_seed(seed: int) -> Generator:
     """Seed the generator that is used when none is given."""
@@ -76,25 +79,35 @@ def _bits_spec(layout: Layout, result: DType) -> CommandSpec:
     spec = _specs.get(key)
     if spec is None:
         check_size("rand", layout)
-        steps: list[Step] = [step("index", dt.int32, ()), step("philox", dt.int32, (3, 0, 1, 2))]
-        last = 4
+        count = 4 if result in _MASKS else 3
+        steps: list[Step] = [step("index", dt.int32, ()), step("philox", dt.int32, (count, 0, 1, 2))]
+        last = count + 1
+
+        def then(opcode: str, source: DType, *more: int, to: DType | None = None) -> None:
+            nonlocal last
+            steps.append(step(opcode, source, (last, *more), to))
+            last += 1
+
+        if result in _MASKS:
+            then("bitwise_and", dt.int32, 3)
         if result is not dt.int32:
-            steps.append(step("unit_uniform", dt.int32, (4,)))
-            last = 5
-            if result is not dt.float32:
-                steps.append(step("cast", dt.float32, (5,), result))
-                last = 6
-        program = Program((), (dt.int32,) * 3, tuple(steps), (last,))
+            then("unit_uniform", dt.int32)
+        if result not in (dt.int32, dt.float32):
+            then("cast", dt.float32, to=result)
+        program = Program((), (dt.int32,) * count, tuple(steps), (last,))
         spec = _specs.put(key, CommandSpec("elementwise", "rand", (), (layout,), program))
     return spec
 
 
 def uniform(layout: Layout, generator: Generator | None = None) -> Tensor:
-    """New numbers in [0, 1), multiples of 2**-24."""
+    """New numbers in [0, 1): multiples of 2**-24, of 2**-11 in float16, of 2**-8 in bfloat16."""
     if not layout.dtype.is_floating_point:
         raise DTypeError(f"rand gives floating-point numbers, not {layout.dtype.name}; use randint")
     check_dtype("rand", layout.device, layout.dtype)
-    return enqueue(_bits_spec(layout, layout.dtype), (), (generator or default_generator).draw())
+    scalars: tuple[int, ...] = (generator or default_generator).draw()
+    if layout.dtype in _MASKS:
+        scalars = (*scalars, _MASKS[layout.dtype])
+    return enqueue(_bits_spec(layout, layout.dtype), (), scalars)
 
 
 def rand(*size: Any, generator: Generator | None = None, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False) -> Tensor:
@@ -106,7 +119,8 @@ def rand(*size: Any, generator: Generator | None = None, dtype: Any = dt.float32
 
 def normal(layout: Layout, generator: Generator | None = None) -> Tensor:
     """Standard normal numbers by Box and Muller's transform (Annals of Mathematical Statistics 29, 1958)."""
-    working = layout if layout.dtype is not dt.float16 else layout_of(layout.device, dt.float32, layout.shape)
+    short = layout.dtype in (dt.float16, dt.bfloat16)
+    working = layout_of(layout.device, dt.float32, layout.shape) if short else layout
     radius = sqrt(log(1.0 - uniform(working, generator)) * -2.0)
     return (radius * cos(uniform(working, generator) * (2.0 * math.pi))).to(layout.dtype)
 

@@ -22,7 +22,10 @@ def view(x: Tensor, name: str, shape: tuple[int, ...], strides: tuple[int, ...],
     layout = layout_of(x.layout.device, x.layout.dtype, shape, strides)
     out = Tensor._make(x.storage, offset, layout)
     out.is_view = True
-    return tape(out, name, gradient, (x,), (), note)
+    tape(out, name, gradient, (x,), (), note)
+    if out.node is not None:
+        out.node.is_view = True
+    return out
 
 
 def contiguous(x: Tensor) -> Tensor:
@@ -269,9 +272,12 @@ def embed(g: Tensor, shape: tuple[int, ...], region: Layout, offset: int) -> Ten
 
 
 def _grad_embed(n: Node, g: Tensor) -> tuple[Tensor]:
-    region, offset = n.attributes
-    g = contiguous(g)
-    return (view(g, "part", region.shape, region.strides, g.offset + offset, _grad_part, (g.layout.shape, region, offset)),)
+    return (part(contiguous(g), g.layout.shape, *n.attributes),)
+
+
+def part(g: Tensor, shape: tuple[int, ...], region: Layout, offset: int) -> Tensor:
+    """What ``region``, relative to its start, looks at in a row-major ``g`` of ``shape``."""
+    return view(g, "part", region.shape, region.strides, g.offset + offset, _grad_part, (shape, region, offset))
 
 
 def _grad_part(n: Node, g: Tensor) -> tuple[Tensor]:
@@ -354,7 +360,10 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most ``chunks`` pieces of equal size along ``dim``; the last may be smaller."""
     if chunks <= 0:
         raise ShapeError(f"chunk: needs at least one chunk, got {chunks}")
-    return split(x, max(1, -(-x.shape[_axis("chunk", dim, x.ndim)] // chunks)), dim)
+    total = x.shape[_axis("chunk", dim, x.ndim)]
+    if total == 0:  # as many pieces of nothing, as in PyTorch
+        return tuple(narrow(x, dim, 0, 0) for _ in range(chunks))
+    return split(x, -(-total // chunks), dim)
 
 
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:

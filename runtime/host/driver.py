@@ -18,7 +18,8 @@ import numpy as np
 
 from .. import settings
 from ..buffer import Block, Buffer, Memory
-from ..driver import Traits
+from ..driver import KernelTimes, Traits
+from ..interrupts import Uninterrupted
 from ..plan.plan import Plan
 from ..statistics import Statistics
 from .record import HostRecording, record
@@ -37,7 +38,7 @@ class HostTimeline:
         return self.value
 
 
-Job = tuple[HostTimeline, int, HostRecording, Sequence[float]]
+Job = tuple[HostTimeline, int, HostRecording, Sequence[float], Sequence[tuple[HostTimeline, int]]]
 
 
 class HostDriver:
@@ -55,6 +56,7 @@ class HostDriver:
             reduce_chunk=1 << 62,
             reentrant_recordings=True,
         )
+        self.timestamps = False
         self._jobs: deque[Job] = deque()
         self._running = threading.Lock()  # held while a submission runs, by the worker or by a thread that waits
         self._changed = threading.Condition()
@@ -86,7 +88,7 @@ class HostDriver:
     ) -> None:  # fmt: skip
         statistics.dispatches += recording.dispatches
         with self._changed:
-            self._jobs.append((timeline, value, recording, scalars))
+            self._jobs.append((timeline, value, recording, scalars, waits))
             if self._worker is None:
                 self._worker = threading.Thread(target=self._work, name="cpu worker", daemon=True)
                 self._worker.start()
@@ -103,9 +105,11 @@ class HostDriver:
     def _run_next(self) -> None:
         """Run the oldest submission; with `_running` held."""
         try:
-            timeline, value, recording, scalars = self._jobs.popleft()
+            timeline, value, recording, scalars, waits = self._jobs.popleft()
         except IndexError:
             return
+        for other, _ in waits:
+            timeline.failure = timeline.failure or other.failure
         if timeline.failure is None:
             try:
                 recording.run(scalars)
@@ -127,12 +131,7 @@ class HostDriver:
                 self._run_next()
 
     def wait(self, points: Sequence[tuple[HostTimeline, int]], timeout: float | None, interrupts: int) -> None:
-        while self._jobs and not self._reached(points, interrupts) and self._running.acquire(blocking=False):
-            try:
-                with np.errstate(all="ignore"):
-                    self._run_next()
-            finally:
-                self._running.release()
+        while self._jobs and not self._reached(points, interrupts) and self._help():
             if timeout is not None:
                 break  # the caller looks at its clock
         with self._changed:
@@ -140,6 +139,18 @@ class HostDriver:
         for timeline, _ in points:
             if timeline.failure is not None:
                 raise timeline.failure
+
+    def _help(self) -> bool:
+        """Run the oldest submission on this thread, if no other runs one. Ctrl-C must wait: half of one cannot be run again."""
+        with Uninterrupted():
+            if not self._running.acquire(blocking=False):
+                return False
+            try:
+                with np.errstate(all="ignore"):
+                    self._run_next()
+            finally:
+                self._running.release()
+        return True
 
     def _reached(self, points: Sequence[tuple[HostTimeline, int]], interrupts: int) -> bool:
         return self._interrupts > interrupts or any(t.value >= v or t.failure is not None for t, v in points)
@@ -152,7 +163,7 @@ class HostDriver:
             self._interrupts += 1
             self._changed.notify_all()
 
-    def kernel_seconds(self, recording: HostRecording) -> list[float] | None:
+    def kernel_seconds(self, recording: HostRecording) -> KernelTimes | None:
         return recording.kernel_seconds
 
     def close(self) -> None:

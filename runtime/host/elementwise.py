@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,10 +13,7 @@ from ..command import Program, Step
 from ..hazards import overlap
 from ..plan.plan import ElementwiseKernel
 from . import functions
-from .record import Binding, Runner, check_index, error_words, stored_as_computed
-
-if TYPE_CHECKING:
-    from .driver import HostDriver
+from .record import Binding, Runner, Workers, check_index, error_words, stored_as_computed
 
 Array = NDArray[Any]
 
@@ -136,7 +133,7 @@ def overlapping(kernel: ElementwiseKernel) -> tuple[frozenset[int], bool]:
     return frozenset(shared), crossed
 
 
-def elementwise(kernel: ElementwiseKernel, binding: Binding, driver: HostDriver) -> Runner:
+def elementwise(kernel: ElementwiseKernel, binding: Binding, driver: Workers) -> Runner:
     shape = kernel.shape
     inputs = [binding.array(o, shape) for o in kernel.inputs]
     outputs = [binding.array(o, shape) for o in kernel.outputs]

@@ -1,4 +1,4 @@
-"""Matrix products through NumPy's BLAS."""
+"""Matrix products through NumPy's BLAS, and what is done to them right after."""
 
 from __future__ import annotations
 
@@ -6,23 +6,42 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from ..command import Program
+from ..dtype import DType
 from ..plan.plan import MatmulKernel
 from . import functions
+from .elementwise import Evaluator
 from .record import Binding, Runner, stored_as_computed
 
 
 def matmul(kernel: MatmulKernel, binding: Binding) -> Runner:
+    shape = (*kernel.batch, kernel.rows, kernel.columns)
     a = binding.array(kernel.inputs[0], (*kernel.batch, kernel.rows, kernel.depth))
     b = binding.array(kernel.inputs[1], (*kernel.batch, kernel.depth, kernel.columns))
-    out = binding.array(kernel.outputs[0], (*kernel.batch, kernel.rows, kernel.columns))
-    dtype = kernel.outputs[0].dtype
-    direct = stored_as_computed(dtype)
-    left, right = kernel.inputs[0].dtype, kernel.inputs[1].dtype
+    late = [binding.array(o, shape) for o in kernel.inputs[2:]]
+    outputs = [binding.array(o, shape) for o in kernel.outputs]
+    dtype, epilogue = kernel.dtype, kernel.epilogue
+    if not epilogue.steps and len(outputs) == 1 and stored_as_computed(dtype):
+        return lambda values: _into(a, b, outputs[0])
+    after = Evaluator(_of_register(epilogue, dtype), None, frozenset(range(len(outputs))))
+    product = np.empty(shape, functions.register_dtype(dtype))
 
     def run(values: Sequence[float]) -> None:
-        if direct:
-            np.matmul(a, b, out=out)
-        else:
-            functions.store(dtype, np.matmul(functions.load(left, a), functions.load(right, b)), out)
+        np.matmul(functions.load(dtype, a), functions.load(dtype, b), out=product)
+        functions.narrow(dtype, product)
+        after.run([product, *late], after.scalars([values[p] for p in kernel.scalars]), outputs)
 
     return run
+
+
+def _into(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:  # type: ignore[type-arg]
+    np.matmul(a, b, out=out)
+
+
+def _of_register(epilogue: Program, dtype: DType) -> Program:
+    """The epilogue as it takes the product in register form (float16 and bfloat16 are computed in float32)."""
+    from ..dtype import float32
+
+    if stored_as_computed(dtype):
+        return epilogue
+    return Program((float32, *epilogue.inputs[1:]), epilogue.scalars, epilogue.steps, epilogue.results)

@@ -2,39 +2,67 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from itertools import pairwise
+from time import perf_counter
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from ..buffer import Buffer
+from ..driver import KernelTimes
 from ..dtype import DType
 from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, Plan, ReduceKernel, ShaderKernel
-
 from . import functions
 
 if TYPE_CHECKING:
-    from .driver import HostDriver
+    from concurrent.futures import Executor
 
 Array = NDArray[Any]
 Runner = Callable[[Sequence[float]], None]
 
 
+class Workers(Protocol):
+    """Whose threads compute: ``threads`` in all, those of ``helpers`` beside the one that runs a recording."""
+
+    timestamps: bool
+
+    @property
+    def threads(self) -> int:
+        """How many parts a large kernel may be cut into."""
+
+    def helpers(self) -> Executor:
+        """Threads for all parts but one."""
+
+
 class HostRecording:
     """What to call, in order. ``dispatches`` counts kernels, as on other devices."""
 
-    __slots__ = ("dispatches", "kernel_seconds", "runners")
+    __slots__ = ("dispatches", "kernel_seconds", "runners", "timed")
 
-    def __init__(self, runners: list[Runner]) -> None:
+    def __init__(self, runners: list[Runner], timed: bool = False) -> None:
         self.runners = runners
         self.dispatches = len(runners)
-        self.kernel_seconds: list[float] | None = None
+        self.timed = timed
+        self.kernel_seconds: KernelTimes | None = None  # of the last run
 
     def run(self, scalars: Sequence[float]) -> None:
+        if self.timed:
+            self._run_timed(scalars)
+            return
         for runner in self.runners:
             runner(scalars)
+
+    def _run_timed(self, scalars: Sequence[float]) -> None:
+        marks = [perf_counter()]
+        for runner in self.runners:
+            runner(scalars)
+            marks.append(perf_counter())
+        seconds = [end - start for start, end in pairwise(marks)]
+        self.kernel_seconds = KernelTimes(seconds, marks[0], threading.current_thread().name)
 
     def release(self) -> None:
         self.runners = []
@@ -64,12 +92,12 @@ class Binding:
         return self._bytes[operand.value][access.start : access.end].view(operand.dtype.numpy).reshape(shape)
 
 
-def record(plan: Plan, buffers: Sequence[Buffer], driver: HostDriver) -> HostRecording:
+def record(plan: Plan, buffers: Sequence[Buffer], driver: Workers) -> HostRecording:
     binding = Binding(plan, buffers)
-    return HostRecording([_runner(kernel, binding, driver) for kernel in plan.kernels])
+    return HostRecording([_runner(kernel, binding, driver) for kernel in plan.kernels], driver.timestamps)
 
 
-def _runner(kernel: Kernel, binding: Binding, driver: HostDriver) -> Runner:
+def _runner(kernel: Kernel, binding: Binding, driver: Workers) -> Runner:
     from .elementwise import elementwise
     from .matmul import matmul
     from .reduce import reduce

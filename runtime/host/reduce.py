@@ -37,13 +37,15 @@ def combine(x: Array, kept: int, how: str, dtype: np.dtype[Any]) -> Array:
 
 def reduce(kernel: ReduceKernel, binding: Binding) -> Runner:
     shape = kernel.kept + kernel.reduced
-    inputs = [binding.array(o, shape) for o in kernel.inputs]
-    output = binding.array(kernel.outputs[0], kernel.kept)
+    early = len(kernel.inputs) - kernel.late
+    inputs = [binding.array(o, shape) for o in kernel.inputs[:early]]
+    late = [binding.array(o, kernel.kept) for o in kernel.inputs[early:]]
+    outputs = [binding.array(o, kernel.kept) for o in kernel.outputs]
     program, n_scalars = kernel.program, len(kernel.program.scalars)
-    before, after = Evaluator(program, None), Evaluator(kernel.epilogue, None)
-    plain = not program.steps
+    before = Evaluator(program, None)
+    after = Evaluator(kernel.epilogue, None, frozenset(range(len(outputs))))
     value = program.dtype_of(program.results[0])
-    temporary = np.empty(shape, value.numpy) if not plain else None
+    temporary = np.empty(shape, value.numpy) if program.steps or not inputs else None
     accumulate = functions.register_dtype(kernel.accumulate)
     kept = len(kernel.kept)
     empty = math.prod(kernel.reduced) == 0
@@ -59,10 +61,6 @@ def reduce(kernel: ReduceKernel, binding: Binding) -> Runner:
             total = np.full(kernel.kept, IDENTITY[kernel.combine], accumulate)
         else:
             total = combine(x, kept, kernel.combine, accumulate)
-        stored = total.astype(kernel.accumulate.numpy) if total.dtype != accumulate else total
-        if kernel.epilogue.steps:
-            after.run([stored.reshape(kernel.kept)], after.scalars(scalars[n_scalars:]), [output])
-        else:
-            functions.store(kernel.accumulate, stored.reshape(kernel.kept), output)
+        after.run([total.reshape(kernel.kept), *late], after.scalars(scalars[n_scalars:]), outputs)
 
     return run

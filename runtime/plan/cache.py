@@ -46,10 +46,11 @@ class PlanCache:
 class Recorded:
     """A recording and the last submission of it."""
 
-    __slots__ = ("recording", "stream", "value")
+    __slots__ = ("recording", "stream", "timed", "value")
 
-    def __init__(self, recording: Any, stream: Stream, value: int) -> None:
+    def __init__(self, recording: Any, timed: bool, stream: Stream, value: int) -> None:
         self.recording = recording
+        self.timed = timed
         self.stream = stream
         self.value = value
 
@@ -75,14 +76,18 @@ class RecordingCache:
             entries = plan.recordings[key] = []
         else:
             plan.recordings.move_to_end(key)
-        reentrant = device.driver.traits.reentrant_recordings
+        timed = device.observers.wants_timestamps
+        reentrant = device.driver.traits.reentrant_recordings and not timed  # it holds the times of one submission
         for entry in entries:
-            if reentrant or not entry.busy():
+            if entry.timed is timed and (reentrant or not entry.busy()):
+                if timed:
+                    entry.stream.retire()  # observers get the times before they are measured anew
                 entry.stream, entry.value = stream, value
                 device.statistics.recordings_reused += 1
                 return entry.recording, True
+        device.driver.timestamps = timed
         recording = device.driver.record(plan, buffers, device.statistics)
-        entries.append(Recorded(recording, stream, value))
+        entries.append(Recorded(recording, timed, stream, value))
         device.statistics.recordings_made += 1
         while len(plan.recordings) > max(1, settings.current.recordings):
             _, old = plan.recordings.popitem(last=False)
@@ -101,5 +106,7 @@ class RecordingCache:
             if entry.busy():
                 busy.append(entry)
             else:
+                if entry.timed:
+                    entry.stream.retire()  # observers get its times while they are there
                 entry.recording.release()
         self._leaving = busy

@@ -1,54 +1,138 @@
-"""Commands that will run as one kernel: what fusion works on, and lowering takes."""
+"""Commands that run as one kernel: an optional core (a reduction, a matrix product, a hand-written kernel) and elementwise work.
+
+Before the core of a reduction comes a ``prologue`` over its input's elements; after any core comes an ``epilogue`` over its
+output's. Without a core the epilogue is all there is.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from ..command import Program, step
+from ..command import CommandSpec
 from ..dtype import DType
+from ..hazards import Access
 from ..layout import Layout, Shape
+from .builder import CORE, Builder
 from .decode import PlannedCommand
-
-Place = tuple[int, int, Layout]  # value number, element offset, layout
-EMPTY = Program((), (), (), ())
+from .places import Place, access, is_flat, place, plain_strides, squeezed
 
 
 @dataclass(slots=True)
 class Group:
-    """One kernel to be. ``shape`` is the domain: of the outputs for elementwise groups, of the inputs for reductions.
+    """``shape`` is the domain of the epilogue; ``inner`` that of a reduction's prologue. ``members`` are command numbers.
 
-    ``epilogue`` runs on a reduction's or matrix product's result; its scalars follow the program's in ``scalars``.
+    ``core_reads`` and ``written`` are what the core reads, and every place the group writes.
     """
 
     kind: str
-    names: tuple[str, ...]
     shape: Shape
-    inputs: tuple[Place, ...]
-    outputs: tuple[Place, ...]
-    errors: tuple[int, Layout] | None
-    scalars: tuple[int, ...]
-    program: Program
-    epilogue: Program
-    attributes: tuple[object, ...]
+    epilogue: Builder
+    names: list[str]
+    members: list[int]
+    core: CommandSpec | None = None
+    core_inputs: tuple[tuple[int, int, Layout], ...] = ()
+    core_output: Place | None = None
+    core_scalars: tuple[int, ...] = ()
+    inner: Shape = ()
+    prologue: Builder = field(default_factory=Builder)
+    errors: int | None = None
+
+    def flat(self) -> bool:
+        return is_flat([*self.epilogue.inputs, *self.epilogue.current], self.shape)
+
+    def core_reads(self) -> list[Access]:
+        if self.kind == "reduce":
+            return [access(p, self.inner) for p in self.prologue.inputs]
+        return [_span(v, o, layout) for v, o, layout in self.core_inputs]
 
 
-def group_of(command: PlannedCommand, error_layout: Layout) -> Group:
-    """A group of one command."""
+def _span(value: int, offset: int, layout: Layout) -> Access:
+    size = layout.dtype.itemsize
+    return Access(value, offset * size, (offset + layout.span) * size)
+
+
+def group_of(number: int, command: PlannedCommand, constants: dict[int, Constant]) -> Group:
+    """A group of one command. Inputs that are known constants become scalars."""
+    if command.spec.kind == "elementwise":
+        return _elementwise(number, command, constants)
+    return _cored(number, command, constants)
+
+
+def _elementwise(number: int, command: PlannedCommand, constants: dict[int, Constant]) -> Group:
+    spec, program = command.spec, command.spec.program
+    assert program is not None
+    full = spec.outputs[0].shape if spec.outputs else spec.inputs[0].shape
+    builder = Builder()
+    shape, outputs, refs = squeezed(full), [], []
+    pairs = [*zip(command.inputs, spec.inputs, strict=True), *zip(command.outputs, spec.outputs, strict=True)]
+    places = [_squeezed_place(v, o, layout) for (v, o), layout in pairs]
+    if is_flat(places, shape):
+        n = 1
+        for length in shape:
+            n *= length
+        flat_shape: Shape = (n,) if n != 1 else ()
+        places = [p._replace(strides=plain_strides(flat_shape) if any(p.strides) else (0,) * len(flat_shape)) for p in places]
+        shape = flat_shape
+    for p in places[: len(command.inputs)]:
+        known = constants.get(p.value)
+        refs.append(builder.read(p) if known is None else known.ref(builder))
+    outputs = places[len(command.inputs) :]
+    scalars = [builder.scalar(position, d) for position, d in zip(command.scalars, program.scalars, strict=True)]
+    for p, ref in zip(outputs, builder.add(program, refs, scalars), strict=True):
+        builder.current[p] = ref
+    return Group("elementwise", shape, builder, [spec.name], [number], errors=command.errors)
+
+
+def _squeezed_place(value: int, offset: int, layout: Layout) -> Place:
+    strides = tuple(s for n, s in zip(layout.shape, layout.strides, strict=True) if n != 1)
+    return Place(value, offset, strides, layout.dtype)
+
+
+def _cored(number: int, command: PlannedCommand, constants: dict[int, Constant]) -> Group:
     spec = command.spec
+    out = spec.outputs[0]
+    value, offset = command.outputs[0]
+    result = place(value, offset, out.strides, out.dtype, out.shape)
+    builder = Builder(core=out.dtype)
+    builder.current[result] = CORE
     inputs = tuple((v, o, layout) for (v, o), layout in zip(command.inputs, spec.inputs, strict=True))
-    outputs = tuple((v, o, layout) for (v, o), layout in zip(command.outputs, spec.outputs, strict=True))
-    shape = spec.inputs[0].shape if spec.kind == "reduce" else spec.outputs[0].shape
-    errors = None if command.errors is None else (command.errors, error_layout)
-    program = spec.program or EMPTY
-    epilogue = EMPTY
+    group = Group(
+        spec.kind, out.shape, builder, [spec.name], [number], spec, inputs, result, command.scalars, errors=command.errors
+    )
     if spec.kind == "reduce":
-        epilogue = _rounding(spec.attributes[2], spec.outputs[0].dtype)
-    return Group(spec.kind, (spec.name,), shape, inputs, outputs, errors, command.scalars, program, epilogue, spec.attributes)
+        assert spec.program is not None
+        accumulate = spec.attributes[2]
+        assert isinstance(accumulate, DType)
+        group.inner = spec.inputs[0].shape
+        refs = []
+        for v, o, layout in inputs:
+            known = constants.get(v)
+            p = place(v, o, layout.strides, layout.dtype, layout.shape)
+            refs.append(group.prologue.read(p) if known is None else known.ref(group.prologue))
+        scalars = [group.prologue.scalar(position, d) for position, d in zip(command.scalars, spec.program.scalars, strict=True)]
+        group.prologue.current[PROLOGUE] = group.prologue.add(spec.program, refs, scalars)[0]
+    return group
 
 
-def _rounding(accumulate: object, result: DType) -> Program:
-    """From what a reduction adds up in to what it gives."""
-    assert isinstance(accumulate, DType)
-    if accumulate is result:
-        return Program((result,), (), (), (0,))
-    return Program((accumulate,), (), (step("cast", accumulate, (0,), result),), (1,))
+PROLOGUE = Place(-1, 0, (), None)  # type: ignore[arg-type]  # where a prologue's one result "goes": into the core
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    """A value that is one scalar everywhere: it never needs memory where it is only read."""
+
+    position: int
+    dtype: DType
+
+    def ref(self, builder: Builder) -> tuple[str, int]:
+        return builder.scalar(self.position, self.dtype)
+
+
+def constant_of(command: PlannedCommand) -> Constant | None:
+    """What a command fills its output with, if it does just that."""
+    spec, program = command.spec, command.spec.program
+    if spec.kind != "elementwise" or program is None or command.inputs or spec.in_place or len(program.scalars) != 1:
+        return None
+    if len(program.steps) == 1 and program.steps[0].opcode == "copy" and program.steps[0].args == (0,):
+        return Constant(command.scalars[0], program.scalars[0])
+    return None

@@ -1,4 +1,4 @@
-"""From commands to kernels: domains with merged axes, reductions in stages, matrix products with strides."""
+"""From groups to kernels: domains with merged axes, reductions in stages, matrix products with strides."""
 
 from __future__ import annotations
 
@@ -10,17 +10,11 @@ from ..driver import Traits
 from ..dtype import DType
 from ..hazards import Access
 from ..layout import Layout, Shape, collapse, contiguous_strides
-from .group import Group
+from .group import PROLOGUE, Group
+from .places import Place, access
 from .plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, ReduceKernel, ShaderKernel
 
-CHUNK_MIN = 64  # fewer are not worth another stage
-
-
-def operand(value: int, offset: int, layout: Layout, strides: Shape) -> Operand:
-    """``layout`` of value ``value`` at ``offset`` elements, walked with ``strides``."""
-    size = layout.dtype.itemsize
-    access = Access(value, offset * size, (offset + layout.span) * size)
-    return Operand(value, offset, layout.dtype, strides, access)
+CHUNK_MIN = 64  # elements per invocation; fewer are not worth another stage of a reduction
 
 
 def identity(dtype: DType) -> Program:
@@ -30,83 +24,83 @@ def identity(dtype: DType) -> Program:
 class Lowering:
     """Makes kernels of groups; ``sizes`` collects the temporaries it needs, as value -> bytes."""
 
-    def __init__(self, traits: Traits, values: int) -> None:
+    def __init__(self, traits: Traits, values: int, errors: Layout) -> None:
         self._traits = traits
         self._values = values
+        self._error_layout = errors
         self.sizes: dict[int, int] = {}
 
-    def lower(self, group: Group) -> list[Kernel]:
-        """The kernels of one group, in order; none when there is nothing to compute."""
-        if all(layout.numel == 0 for _, _, layout in group.outputs) and group.errors is None:
-            return []
+    def lower(self, group: Group, stored: Sequence[Place]) -> list[Kernel]:
+        """The kernels of one group, in order."""
         if group.kind == "elementwise":
-            return [self._elementwise(group)] if math.prod(group.shape) else []
+            return [self._elementwise(group, stored)]
         if group.kind == "reduce":
-            return self._reduce(group)
-        if group.kind == "matmul":
-            return [self._matmul(group)]
-        return [self._shader(group)]
+            return self._reduce(group, stored)
+        return [self._matmul(group, stored) if group.kind == "matmul" else self._shader(group)]
 
     def _errors(self, group: Group) -> Operand | None:
         if group.errors is None:
             return None
-        value, layout = group.errors
-        return operand(value, 0, layout, (1,))
+        return Operand(group.errors, 0, self._error_layout.dtype, (1,), Access(group.errors, 0, 16))
 
-    def _elementwise(self, group: Group) -> Kernel:
-        everything = group.inputs + group.outputs
-        shape, strides = collapse(group.shape, tuple(layout.strides for _, _, layout in everything))
-        operands = [operand(v, o, layout, s) for (v, o, layout), s in zip(everything, strides, strict=True)]
-        n = len(group.inputs)
+    def _elementwise(self, group: Group, stored: Sequence[Place]) -> Kernel:
+        program, inputs, scalars = group.epilogue.finish(stored)
+        everything = [*inputs, *stored]
+        shape, strides = collapse(group.shape, tuple(p.strides for p in everything))
+        operands = _operands(everything, group.shape, strides)
+        n = len(inputs)
         return ElementwiseKernel(
-            group.names, tuple(operands[:n]), tuple(operands[n:]), group.scalars, self._errors(group), shape, group.program
+            tuple(group.names), operands[:n], operands[n:], tuple(scalars), self._errors(group), shape, program
         )
 
     # -- reductions -----------------------------------------------------------------------------------------------
-    def _reduce(self, group: Group) -> list[Kernel]:
-        combine, axes, accumulate = group.attributes
+    def _reduce(self, group: Group, stored: Sequence[Place]) -> list[Kernel]:
+        assert group.core is not None
+        combine, axes, accumulate = group.core.attributes
         assert isinstance(combine, str) and isinstance(axes, tuple) and isinstance(accumulate, DType)
-        kept_axes = [a for a in range(len(group.shape)) if a not in axes]
-        layouts = [layout for _, _, layout in group.inputs]
-        (out_value, out_offset, out_layout) = group.outputs[0]
-        n_in = len(layouts)
+        program, early, scalars = group.prologue.finish([PROLOGUE])
+        epilogue, late, late_scalars = group.epilogue.finish(stored)
+        kept_axes = [a for a in range(len(group.inner)) if a not in axes]
         kept, kept_strides = collapse(
-            tuple(group.shape[a] for a in kept_axes),
-            (*(tuple(x.strides[a] for a in kept_axes) for x in layouts), out_layout.strides),
+            group.shape,
+            (*(tuple(p.strides[a] for a in kept_axes) for p in early), *(p.strides for p in (*late, *stored))),
         )
         reduced, reduced_strides = collapse(
-            tuple(group.shape[a] for a in axes), tuple(tuple(x.strides[a] for a in axes) for x in layouts)
+            tuple(group.inner[a] for a in axes), tuple(tuple(p.strides[a] for a in axes) for p in early)
         )
-        inputs = tuple(
-            operand(v, o, layout, kept_strides[k] + reduced_strides[k]) for k, (v, o, layout) in enumerate(group.inputs)
-        )
-        final = operand(out_value, out_offset, out_layout, kept_strides[n_in])
-        return self._stages(group, inputs, final, kept, reduced, combine, accumulate)
+        n = len(early)
+        sources = _operands(early, group.inner, tuple(k + r for k, r in zip(kept_strides, reduced_strides, strict=False)))
+        others = _operands([*late, *stored], group.shape, kept_strides[n:])
+        return self._stages(
+            group, sources, others[: len(late)], others[len(late) :], kept, reduced, (combine, accumulate),
+            (program, tuple(scalars)), (rounded(epilogue, accumulate), tuple(late_scalars)),
+        )  # fmt: skip
 
     def _stages(
-        self, group: Group, inputs: tuple[Operand, ...], final: Operand, kept: Shape, reduced: Shape,
-        combine: str, accumulate: DType,
+        self, group: Group, inputs: tuple[Operand, ...], late: tuple[Operand, ...], outputs: tuple[Operand, ...], kept: Shape,
+        reduced: Shape, how: tuple[str, DType], early: tuple[Program, tuple[int, ...]], epilogue: tuple[Program, tuple[int, ...]],
     ) -> list[Kernel]:  # fmt: skip
+        """One kernel, or several whose partial results shrink from stage to stage."""
         kernels: list[Kernel] = []
-        program, outputs, n_scalars = group.program, math.prod(kept), len(group.program.scalars)
-        scalars = group.scalars[:n_scalars]
+        names, count = tuple(group.names), math.prod(kept)
+        combine, accumulate = how
+        program, scalars = early
         while True:
-            splits = self.splits(outputs, math.prod(reduced))
+            splits = self.splits(count, math.prod(reduced))
             if splits == 1:
                 kernels.append(
                     ReduceKernel(
-                        group.names, inputs, (final,), scalars + group.scalars[n_scalars:], self._errors(group),
-                        kept, reduced, combine, 1, accumulate, program, group.epilogue,
+                        names, inputs + late, outputs, scalars + epilogue[1], None, kept, reduced, combine, 1, accumulate,
+                        program, epilogue[0], len(late),
                     )
                 )  # fmt: skip
                 return kernels
-            value = self._temporary(outputs * splits * accumulate.itemsize)
-            strides = contiguous_strides((*kept, splits))
-            partial = Operand(value, 0, accumulate, strides, Access(value, 0, self.sizes[value]))
+            value = self._temporary(count * splits * accumulate.itemsize)
+            partial = Operand(value, 0, accumulate, contiguous_strides((*kept, splits)), Access(value, 0, self.sizes[value]))
             kernels.append(
                 ReduceKernel(
-                    group.names, inputs, (partial,), scalars, None, kept, reduced, combine, splits, accumulate,
-                    program, identity(accumulate),
+                    names, inputs, (partial,), scalars, None, kept, reduced, combine, splits, accumulate, program,
+                    identity(accumulate), 0,
                 )
             )  # fmt: skip
             inputs, reduced, program, scalars = (partial,), (splits,), identity(accumulate), ()
@@ -124,25 +118,61 @@ class Lowering:
         return value
 
     # -- the rest -------------------------------------------------------------------------------------------------
-    def _matmul(self, group: Group) -> Kernel:
-        layouts = [layout for _, _, layout in group.inputs[:2]]
-        out_value, out_offset, out = group.outputs[0]
-        rank = len(out.shape) - 2
-        batch, strides = collapse(out.shape[:rank], tuple(x.strides[:rank] for x in (*layouts, out)))
-        inputs = tuple(
-            operand(v, o, layout, strides[k] + layout.strides[rank:]) for k, (v, o, layout) in enumerate(group.inputs[:2])
+    def _matmul(self, group: Group, stored: Sequence[Place]) -> Kernel:
+        epilogue, late, scalars = group.epilogue.finish(stored)
+        layouts = [layout for _, _, layout in group.core_inputs]
+        rank = len(group.shape) - 2
+        others = [*late, *stored]
+        batch, strides = collapse(
+            group.shape[:rank], tuple(x[:rank] for x in (*(o.strides for o in layouts), *(p.strides for p in others)))
         )
-        result = operand(out_value, out_offset, out, strides[2] + out.strides[rank:])
+        inputs = [
+            Operand(v, o, layout.dtype, strides[k] + layout.strides[rank:], group.core_reads()[k])
+            for k, (v, o, layout) in enumerate(group.core_inputs)
+        ]
+        rest = _operands(others, group.shape, tuple(s + p.strides[rank:] for s, p in zip(strides[2:], others, strict=True)))
         rows, depth = layouts[0].shape[rank:]
+        n = len(late)
         return MatmulKernel(
-            group.names, inputs, (result,), group.scalars, None, batch, rows, out.shape[-1], depth
+            tuple(group.names), (*inputs, *rest[:n]), rest[n:], tuple(scalars), None, batch, rows, group.shape[-1], depth,
+            layouts[0].dtype, epilogue,
         )  # fmt: skip
 
     def _shader(self, group: Group) -> Kernel:
-        def walk(items: Sequence[tuple[int, int, Layout]]) -> tuple[Operand, ...]:
-            return tuple(operand(v, o, layout, layout.strides) for v, o, layout in items)
-
+        assert group.core is not None
+        reads = group.core_reads()
+        inputs = tuple(
+            Operand(v, o, layout.dtype, layout.strides, reads[k]) for k, (v, o, layout) in enumerate(group.core_inputs)
+        )
+        (output,) = group.epilogue.current
+        (target,) = _operands([output], group.shape, (output.strides,))
         return ShaderKernel(
-            group.names, walk(group.inputs), walk(group.outputs), group.scalars, self._errors(group),
-            str(group.attributes[0]), group.attributes[1:],
+            tuple(group.names), inputs, (target,), group.core_scalars, self._errors(group), str(group.core.attributes[0]),
+            group.core.attributes[1:],
         )  # fmt: skip
+
+
+def _operands(places: Sequence[Place], shape: Shape, strides: Sequence[Shape]) -> tuple[Operand, ...]:
+    return tuple(
+        Operand(p.value, p.offset, p.dtype, s, access(p, shape)) for p, s in zip(places, strides, strict=True)
+    )
+
+
+def rounded(epilogue: Program, accumulate: DType) -> Program:
+    """The epilogue as it takes what the reduction adds up in, where that is wider than the operation's dtype."""
+    from ..command import step
+
+    wanted = epilogue.inputs[0]
+    if wanted is accumulate:
+        return epilogue
+    base = len(epilogue.inputs) + len(epilogue.scalars)
+
+    def moved(register: int) -> int:
+        return base if register == 0 else (register + 1 if register >= base else register)
+
+    steps = [step("cast", accumulate, (0,), wanted)]
+    for s in epilogue.steps:
+        steps.append(type(s)(s.opcode, s.operands, s.result, tuple(moved(a) for a in s.args)))
+    return Program(
+        (accumulate, *epilogue.inputs[1:]), epilogue.scalars, tuple(steps), tuple(moved(r) for r in epilogue.results)
+    )

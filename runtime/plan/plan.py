@@ -59,8 +59,8 @@ class ReduceKernel(Kernel):
     """Combine ``program``'s one result over the trailing ``reduced`` axes with ``combine`` (add, mul, maximum, minimum).
 
     Each element of ``kept`` is reduced by ``splits`` invocations, number ``s`` taking elements ``s, s + splits, ...``; each
-    gives one partial result. The output's axes are ``kept`` and then, if ``splits > 1``, the splits. ``accumulate`` is the
-    dtype partial results have.
+    gives one partial result, and the output's axes are ``kept`` and then the splits. With one split, ``epilogue`` turns the total
+    (of dtype ``accumulate``) and the last ``late`` inputs into the outputs.
     """
 
     kept: Shape
@@ -70,16 +70,22 @@ class ReduceKernel(Kernel):
     accumulate: DType
     program: Program
     epilogue: Program
+    late: int
 
 
 @dataclass(frozen=True, slots=True)
 class MatmulKernel(Kernel):
-    """``out[b, m, n] = sum over k of a[b, m, k] * b[b, k, n]``; operands' strides are over (batch..., row, column)."""
+    """``sum over k of a[b, m, k] * b[b, k, n]``, then ``epilogue`` on that and the inputs after the first two.
+
+    Operands' strides are over (batch..., row, column).
+    """
 
     batch: Shape
     rows: int
     columns: int
     depth: int
+    dtype: DType
+    epilogue: Program
 
 
 @dataclass(frozen=True, slots=True)

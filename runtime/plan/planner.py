@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from ..driver import Traits
 from ..layout import Layout
 from .decode import decode, drop_dead
-from .group import group_of
+from .fuse import fuse
 from .lower import Lowering
 from .order import levels
 from .place import place
@@ -18,9 +18,11 @@ def make_plan(key: Sequence[object], living: Sequence[int], traits: Traits, erro
     """The plan of a batch: ``key`` as `Batch` describes it, ``living`` the new storages that somebody can still see."""
     decoded = decode(key)
     commands = drop_dead(decoded.commands, decoded.made, living)
-    lowering = Lowering(traits, decoded.values)
-    groups = [group_of(command, error_layout) for command in commands]
-    kernels: list[Kernel] = [kernel for group in groups for kernel in lowering.lower(group)]
+    lowering = Lowering(traits, decoded.values, error_layout)
+    groups, stores = fuse(commands, living, decoded.made, traits)
+    kernels: list[Kernel] = []
+    for group, stored in zip(groups, stores, strict=True):
+        kernels += lowering.lower(group, stored)
     ordered = levels(kernels, traits.hazard_alignment)
 
     touched = {a.value for k in kernels for a in (*k.reads(), *k.writes())}

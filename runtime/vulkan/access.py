@@ -28,11 +28,13 @@ class Abilities:
 class Tensor:
     """A storage buffer of one dtype inside a shader under construction."""
 
-    def __init__(self, m: Module, binding: int, dtype: DType, abilities: Abilities, *, writable: bool, aliased: bool) -> None:
+    def __init__(
+        self, m: Module, binding: int, dtype: DType, abilities: Abilities, *, writable: bool, aliased: bool, four: bool = False,
+    ) -> None:  # fmt: skip
         self._m = m
         self._dtype = dtype
         self._abilities = abilities
-        element, size = self._element()
+        element, size = (m.vector(m.f32, 4), 16) if four else self._element()
         self._size = size
         self._variable = m.buffer(binding, element, size, writable=writable)
         if aliased:
@@ -64,6 +66,10 @@ class Tensor:
         if dtype is dt.bool_:
             return m.op(Op.INotEqual, m.bool, word, m.u(0))
         return m.bitcast(m.i32, word) if dtype is dt.uint8 else functions.unpack_16(m, dtype, word)
+
+    def load_four(self, index: int) -> int:
+        """Elements ``index`` to ``index + 3`` as a vector; ``index`` is a multiple of four. For buffers made with ``four``."""
+        return self._m.load(self._variable, self._m.op(Op.ShiftRightLogical, self._m.u32, index, self._m.u(2)))
 
     def store(self, index: int, value: int) -> None:
         """Write a register to element ``index`` (u32)."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import VulkanError
-from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, Plan, ReduceKernel
+from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, Plan, ReduceKernel, ShaderKernel
 from . import elementwise, matmul, reduce, rows
 from .elementwise import LOCAL
 from .parameters import Parameters
@@ -24,7 +24,7 @@ class Dispatch:
 
     pipeline: Any
     layout: Any
-    groups: tuple[int, int]
+    groups: tuple[int, int, int]
     bindings: tuple[tuple[int, int, int], ...]
     parameters: Parameters
 
@@ -35,16 +35,16 @@ class CompiledPlan:
     dispatches: int
 
 
-def groups_for(invocations: int, limit: int) -> tuple[int, int]:
+def groups_for(invocations: int, limit: int) -> tuple[int, int, int]:
     """Group counts along x and y for this many invocations; more than ``limit`` groups spill into y."""
     groups = -(-invocations // LOCAL)
     if groups <= limit:
-        return groups, 1
+        return groups, 1, 1
     down = -(-groups // limit)
     across = -(-groups // down)
     if down > limit:
         raise VulkanError(f"a dispatch of {invocations:,} invocations", -3)
-    return across, down
+    return across, down, 1
 
 
 def compile_plan(plan: Plan, driver: VulkanDriver, statistics: Statistics) -> CompiledPlan:
@@ -52,19 +52,28 @@ def compile_plan(plan: Plan, driver: VulkanDriver, statistics: Statistics) -> Co
     return CompiledPlan(levels, sum(map(len, levels)))
 
 
-def _family(kernel: Kernel) -> tuple[Any, int]:
-    """The module that knows the kernel, and how many invocations it takes."""
+def _family(kernel: Kernel) -> Any:
+    """The module that knows the kernel."""
     if isinstance(kernel, ElementwiseKernel):
-        return elementwise, math.prod(kernel.shape)
+        return elementwise
     if isinstance(kernel, ReduceKernel):
-        return reduce, math.prod(kernel.kept) * kernel.splits
+        return reduce
+    return matmul if isinstance(kernel, MatmulKernel) else rows
+
+
+def _groups(kernel: Kernel, key: Any, limit: int) -> tuple[int, int, int]:
+    if isinstance(kernel, ElementwiseKernel):
+        return groups_for(math.prod(kernel.shape), limit)
+    if isinstance(kernel, ReduceKernel):
+        return groups_for(math.prod(kernel.kept) * kernel.splits, limit)
     if isinstance(kernel, MatmulKernel):
-        return matmul, matmul.invocations(kernel, matmul.key_of(kernel))
-    return rows, int(kernel.attributes[0])  # type: ignore[attr-defined]
+        return matmul.groups(kernel, key, limit)
+    assert isinstance(kernel, ShaderKernel) and isinstance(kernel.attributes[0], int)
+    return groups_for(kernel.attributes[0], limit)
 
 
 def _compile(kernel: Kernel, driver: VulkanDriver, statistics: Statistics) -> Dispatch:
-    family, invocations = _family(kernel)
+    family = _family(kernel)
     operands: list[Operand] = [*kernel.inputs, *kernel.outputs]
     if kernel.errors is not None:
         operands.append(kernel.errors)
@@ -83,6 +92,6 @@ def _compile(kernel: Kernel, driver: VulkanDriver, statistics: Statistics) -> Di
         raise VulkanError(f"{'+'.join(kernel.names)} with {len(parameters.words)} parameters", -3)
     pipeline = driver.pipelines.get(key, len(operands), lambda: family.emit(key, driver.abilities), statistics)
     return Dispatch(
-        pipeline, driver.layouts.pipeline(len(operands)), groups_for(invocations, driver.physical.limits["groups"]),
+        pipeline, driver.layouts.pipeline(len(operands)), _groups(kernel, key, driver.physical.limits["groups"]),
         tuple(bindings), parameters,
     )  # fmt: skip

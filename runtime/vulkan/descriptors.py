@@ -64,13 +64,14 @@ class Layouts:
 class DescriptorSet:
     """A set and how many recordings use it."""
 
-    __slots__ = ("handle", "key", "pool", "users")
+    __slots__ = ("forgotten", "handle", "key", "pool", "users")
 
     def __init__(self, handle: Any, pool: Any, key: tuple[Any, ...]) -> None:
         self.handle = handle
         self.pool = pool
         self.key = key
         self.users = 0
+        self.forgotten = False  # one of its buffers is gone
 
 
 class SetCache:
@@ -104,27 +105,33 @@ class SetCache:
     def leave(self, used: DescriptorSet) -> None:
         """A recording that used the set is gone."""
         used.users -= 1
-        if used.users == 0:
+        if used.users == 0 and used.forgotten:
+            self._free(used)
+        elif used.users == 0:
             self._idle += 1
             self._sets.move_to_end(used.key)
             if self._idle > KEPT:
                 self._forget_idle(KEPT // 2)
 
     def forget_block(self, buffer: Any) -> None:
-        """The buffer is about to be destroyed: idle sets that name it must not be found again."""
+        """The buffer is about to be destroyed: sets that name it must not be found again, as handles come back."""
         address = int(api().ffi.cast("uintptr_t", buffer))
         for key, entry in list(self._sets.items()):
-            if entry.users == 0 and any(address == part[0] for part in key[1:]):
-                self._free(entry)
+            if any(address == part[0] for part in key[1:]):
+                del self._sets[key]
+                entry.forgotten = True
+                if entry.users == 0:  # otherwise recordings that are never submitted again still hold it
+                    self._idle -= 1
+                    self._free(entry)
 
     def _forget_idle(self, count: int) -> None:
         for entry in [e for e in self._sets.values() if e.users == 0][:count]:
+            del self._sets[entry.key]
+            self._idle -= 1
             self._free(entry)
 
     def _free(self, entry: DescriptorSet) -> None:
         vk = api()
-        del self._sets[entry.key]
-        self._idle -= 1
         vk.lib.vkFreeDescriptorSets(self._device, entry.pool, 1, vk.ffi.new("VkDescriptorSet[]", [entry.handle]))
 
     def _make(self, kind: int, ranges: tuple[Range, ...], key: tuple[Any, ...]) -> DescriptorSet:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ..buffer import Block, Buffer, Memory
-from ..errors import DeviceLost
+from ..driver import KernelTimes
+from ..errors import DeviceLost, VulkanError
 from . import memory
 from .access import Abilities
 from .compile import compile_plan
@@ -16,11 +18,14 @@ from .physical import Physical, choose
 from .pipelines import Pipelines
 from .recording import SHADER_READ, SHADER_WRITE, UNIFORM_READ, ParameterBlocks, VulkanRecording
 from .recording import HOST_READ as HOST_READ_ACCESS
-from .timeline import VulkanTimeline, wait_any
+from .timeline import DEVICE_LOST, VulkanTimeline, wait_any
 
 if TYPE_CHECKING:
     from ..plan.plan import Plan
     from ..statistics import Statistics
+
+
+_LOOK_UP = 0.1  # seconds the main thread stays inside one wait
 
 
 def open_driver(name: str) -> tuple[VulkanDriver, str]:
@@ -47,6 +52,7 @@ class VulkanDriver:
         self._timelines: list[VulkanTimeline] = []
         self._wake = self.timeline()
         self._interrupts = 0
+        self._interrupting = threading.Lock()
         self._prepare()
 
     def _open(self) -> tuple[Any, Any]:
@@ -147,16 +153,24 @@ class VulkanDriver:
     def wait(self, points: Sequence[tuple[VulkanTimeline, int]], timeout: float | None, interrupts: int) -> None:
         if self._interrupts > interrupts:
             return
+        if threading.get_ident() == threading.main_thread().ident:
+            # Ctrl-C is only seen between two calls.
+            timeout = _LOOK_UP if timeout is None else min(timeout, _LOOK_UP)
         wait_any(self._device, [*points, (self._wake, interrupts + 1)], timeout)
 
     def interrupts(self) -> int:
         return self._interrupts
 
     def interrupt(self) -> None:
-        self._interrupts += 1
-        self._wake.signal(self._interrupts)
+        with self._interrupting:  # the semaphore's value may only rise
+            self._interrupts += 1
+            try:
+                self._wake.signal(self._interrupts)
+            except VulkanError as problem:
+                if problem.result != DEVICE_LOST:  # then every wait has been told already
+                    raise
 
-    def kernel_seconds(self, recording: VulkanRecording) -> list[float] | None:
+    def kernel_seconds(self, recording: VulkanRecording) -> KernelTimes | None:
         return recording.kernel_seconds()
 
     # -- command buffers and queries ------------------------------------------------------------------------------
@@ -187,14 +201,18 @@ class VulkanDriver:
         check(vk.lib.vkCreateQueryPool(self._device, info, vk.ffi.NULL, out), "vkCreateQueryPool")
         return out[0]
 
-    def read_queries(self, queries: Any, count: int) -> list[float]:
-        """Seconds between neighbouring timestamps."""
+    def read_queries(self, queries: Any, count: int) -> KernelTimes | None:
+        """Seconds between neighbouring timestamps; None where the device has not written them all."""
         vk = api()
         ticks = vk.ffi.new("uint64_t[]", count)
         result = vk.lib.vkGetQueryPoolResults(self._device, queries, 0, count, count * 8, ticks, 8, 1)
         check(result, "vkGetQueryPoolResults")
-        tick = self.physical.limits["timestamp_ns"] / 1000 * 1e-9
-        return [(ticks[k + 1] - ticks[k]) * tick for k in range(count - 1)]
+        if result == 1:  # VK_NOT_READY
+            return None
+        tick = self.physical.limits["timestamp_ps"] * 1e-12
+        wrap = (1 << self.physical.limits["timestamp_bits"]) - 1  # the counter starts again at 0 past this
+        seconds = [((ticks[k + 1] - ticks[k]) & wrap) * tick for k in range(count - 1)]
+        return KernelTimes(seconds, (ticks[0] & wrap) * tick)
 
     def free_queries(self, queries: Any) -> None:
         vk = api()

@@ -80,6 +80,7 @@ def describe(index: int, handle: Any) -> Physical:
     lib.vkGetPhysicalDeviceMemoryProperties(handle, memory)
     families = enumerate_("vkGetPhysicalDeviceQueueFamilyProperties", "VkQueueFamilyProperties", handle)
     compute = [k for k, family in enumerate(families) if family.queueFlags & 2]
+    timestamp_bits = families[compute[0]].timestampValidBits if compute else 0
     p = properties.properties
     limits = p.limits
     return Physical(
@@ -100,7 +101,9 @@ def describe(index: int, handle: Any) -> Physical:
             "groups": min(65535, limits.maxComputeWorkGroupCount[0]),
             "invocations": limits.maxComputeWorkGroupInvocations,
             "shared_memory": limits.maxComputeSharedMemorySize,
-            "timestamp_ns": int(limits.timestampPeriod * 1000) if limits.timestampComputeAndGraphics else 0,
+            # Picoseconds per tick; 0 where the queue has no timestamps.
+            "timestamp_ps": round(limits.timestampPeriod * 1000) if timestamp_bits else 0,
+            "timestamp_bits": timestamp_bits,
         },
         int64=bool(features.features.shaderInt64),
         float64=bool(features.features.shaderFloat64),

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from ..buffer import Buffer, Memory
+from ..driver import KernelTimes
 from ..dtype import DType
 from .compile import CompiledPlan, Dispatch
 from .descriptors import STORAGE, UNIFORM_DYNAMIC, DescriptorSet
@@ -38,7 +39,7 @@ class VulkanRecording:
         self.dispatches = compiled.dispatches
         self.barriers = 0
         self._queries: Any = None
-        self._timed = driver.timestamps and compiled.dispatches > 0
+        self._timed = driver.timestamps and compiled.dispatches > 0 and driver.physical.limits["timestamp_ps"] > 0
         self._scalars: list[tuple[int, int, DType]] = []
         offsets = self._write_parameters(compiled)
         self.commands = driver.new_commands()
@@ -115,13 +116,13 @@ class VulkanRecording:
         driver.one_offset[0] = offset
         lib.vkCmdBindPipeline(commands, 1, dispatch.pipeline)
         lib.vkCmdBindDescriptorSets(commands, 1, dispatch.layout, 0, 2, driver.two_sets, 1, driver.one_offset)
-        lib.vkCmdDispatch(commands, dispatch.groups[0], dispatch.groups[1], 1)
+        lib.vkCmdDispatch(commands, *dispatch.groups)
 
     @property
     def pointer(self) -> Any:
         return self._pointer
 
-    def kernel_seconds(self) -> list[float] | None:
+    def kernel_seconds(self) -> KernelTimes | None:
         """Time of each dispatch of the last finished submission."""
         return None if self._queries is None else self._driver.read_queries(self._queries, self.dispatches + 1)
 
@@ -135,6 +136,7 @@ class VulkanRecording:
         driver.parameter_blocks.give_back(self._block)
         if self._queries is not None:
             driver.free_queries(self._queries)
+            self._queries = None
         self._sets = []
 
 

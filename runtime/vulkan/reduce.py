@@ -16,7 +16,7 @@ from ..dtype import DType
 from ..plan.plan import ReduceKernel
 from . import functions
 from .access import Abilities, Tensor
-from .elementwise import LINEAR, LOCAL, Words, coordinates, mode, scalars_of, walked
+from .elementwise import LINEAR, LOCAL, Words, aliased, coordinates, mode, scalars_of, walked
 from .parameters import Parameters
 from .program import evaluate, narrow
 from .spirv import Module, Op
@@ -32,22 +32,22 @@ class ReduceKey:
     epilogue: Program
     combine: str
     accumulate: DType
-    result: DType
     kept: int
     reduced: int
     partial: bool
-    linear_out: bool
+    linear: tuple[bool, ...]  # per late input and output
     rows: bool
+    aliased: bool
 
 
 def key_of(kernel: ReduceKernel) -> ReduceKey:
-    first = kernel.inputs[0].strides
-    rows = bool(kernel.reduced) and first[-1] == 1
-    out = kernel.outputs[0]
-    linear = kernel.splits > 1 or mode(out.strides, kernel.kept) == LINEAR
+    early = len(kernel.inputs) - kernel.late
+    rows = bool(kernel.reduced) and bool(early) and kernel.inputs[0].strides[-1] == 1
+    others = kernel.inputs[early:] + kernel.outputs
+    linear = tuple(kernel.splits > 1 or mode(o.strides, kernel.kept) == LINEAR for o in others)
     return ReduceKey(
-        kernel.program, kernel.epilogue, kernel.combine, kernel.accumulate, out.dtype, len(kernel.kept),
-        len(kernel.reduced), kernel.splits > 1, linear, rows,
+        kernel.program, kernel.epilogue, kernel.combine, kernel.accumulate, len(kernel.kept), len(kernel.reduced),
+        kernel.splits > 1, linear, rows, aliased(kernel),
     )  # fmt: skip
 
 
@@ -56,26 +56,32 @@ def parameters_of(kernel: ReduceKernel, key: ReduceKey, starts: list[int]) -> Pa
     outputs = math.prod(kernel.kept)
     made.add(outputs * kernel.splits, outputs, kernel.splits, math.prod(kernel.reduced), *starts)
     made.add(*kernel.kept[1:], *kernel.reduced[1:])
-    for operand in kernel.inputs:
+    early = len(kernel.inputs) - kernel.late
+    for operand in kernel.inputs[:early]:
         made.add(*operand.strides)
-    if not key.linear_out:
-        made.add(*kernel.outputs[0].strides)
+    for operand, linear in zip(kernel.inputs[early:] + kernel.outputs, key.linear, strict=True):
+        if not linear:
+            made.add(*operand.strides)
     made.add_scalars(kernel.scalars, kernel.program.scalars + kernel.epilogue.scalars)
     return made
 
 
 def emit(key: ReduceKey, abilities: Abilities) -> bytes:
-    """The shader. Bindings: inputs, then the output."""
+    """The shader. Bindings: inputs, late inputs, outputs."""
     m = Module(local_size=LOCAL, preserve_nan=abilities.preserve_nan)
-    program, count = key.program, len(key.program.inputs)
-    sources = [Tensor(m, k, d, abilities, writable=False, aliased=False) for k, d in enumerate(program.inputs)]
-    target = Tensor(m, count, key.result, abilities, writable=True, aliased=False)
+    program, epilogue, early = key.program, key.epilogue, len(key.program.inputs)
+    late = len(epilogue.inputs) - 1
+    dtypes = [*program.inputs, *epilogue.inputs[1:], *(epilogue.dtype_of(r) for r in epilogue.results)]
+    tensors = [
+        Tensor(m, k, d, abilities, writable=k >= early + late, aliased=key.aliased) for k, d in enumerate(dtypes)
+    ]
+    sources = tensors[:early]
     words = Words(m, 1)
     outputs, splits, length = words.take(3)
-    starts = words.take(count + 1)
+    starts = words.take(len(dtypes))
     kept_dims, reduced_dims = words.take(max(0, key.kept - 1)), words.take(max(0, key.reduced - 1))
     strides = [words.take(key.kept + key.reduced) for _ in sources]
-    out_strides = [] if key.linear_out else words.take(key.kept)
+    other_strides = [[] if linear else words.take(key.kept) for linear in key.linear]
     number = m.invocation()
     with m.if_(m.op(Op.ULessThan, m.bool, number, m.param(0))):
         across, along = (Op.UDiv, Op.UMod) if key.rows else (Op.UMod, Op.UDiv)
@@ -83,7 +89,7 @@ def emit(key: ReduceKey, abilities: Abilities) -> bytes:
         output = m.op(across, m.u32, number, share)
         split = m.op(along, m.u32, number, share)
         position = coordinates(m, output, kept_dims, key.kept) if key.kept else []
-        bases = [walked(m, starts[k], position, strides[k][: key.kept]) for k in range(count)]
+        bases = [walked(m, starts[k], position, strides[k][: key.kept]) for k in range(early)]
         scalars, after = scalars_of(m, program, words.at, abilities)
 
         def value(r: int) -> int:
@@ -92,15 +98,19 @@ def emit(key: ReduceKey, abilities: Abilities) -> bytes:
             return evaluate(m, program, loaded, scalars, abilities)[0]
 
         total = _accumulated(m, key, split, splits, length, value, abilities)
-        late, _ = scalars_of(m, key.epilogue, after, abilities)
-        result = evaluate(m, key.epilogue, [total], late, abilities)[0]
         if key.partial:
-            place = m.add(starts[count], m.add(m.mul(output, splits), split))
-        elif key.linear_out:
-            place = m.add(starts[count], output)
+            place = m.add(m.mul(output, splits), split)
+            tensors[-1].store(m.add(starts[-1], place), total)
         else:
-            place = walked(m, starts[count], position, out_strides)
-        target.store(place, result)
+            places = [
+                m.add(start, output) if linear else walked(m, start, position, steps)
+                for start, linear, steps in zip(starts[early:], key.linear, other_strides, strict=True)
+            ]
+            loaded = [tensor.load(place) for tensor, place in zip(tensors[early:], places[:late], strict=False)]
+            late_scalars, _ = scalars_of(m, epilogue, after, abilities)
+            results = evaluate(m, epilogue, [total, *loaded], late_scalars, abilities, output)
+            for tensor, place, result in zip(tensors[early + late :], places[late:], results, strict=True):
+                tensor.store(place, result)
     return m.finish()
 
 

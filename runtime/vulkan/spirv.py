@@ -198,6 +198,10 @@ class Module:
     def select(self, condition: int, yes: int, no: int) -> int:
         return self.op(Op.Select, self.type_of[yes], condition, yes, no)
 
+    def components(self, vector: int) -> list[int]:
+        """The four elements of a vector of float32."""
+        return [self.op(Op.CompositeExtract, self.f32, vector, k) for k in range(4)]
+
     def bitcast(self, type_: int, value: int) -> int:
         return value if self.type_of[value] == type_ else self.op(Op.Bitcast, type_, value)
 

@@ -23,6 +23,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         (
             "runtime",
             "runtime.errors",
+            "runtime.interrupts",
             "runtime.settings",
             "runtime.dtype",
             "runtime.layout",
@@ -60,7 +61,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ),
     ),
     ("streams, fences and waiting", ("runtime.stream", "runtime.fence", "runtime.waiting")),
-    ("devices and readbacks", ("runtime.device", "runtime.readback")),
+    ("devices and readbacks", ("runtime.device", "runtime.readback", "runtime.manual_driver")),
     ("autograd", ("autograd.*",)),
     # autograd/__init__.py gathers what users name; those two of its modules compute with tensors.
     (

@@ -89,3 +89,11 @@ def leaked(before: dict[Device, int]) -> list[str]:
         if attempt == 0:
             gc.collect()
     return found
+
+
+def replace_failed_devices() -> None:
+    """Forget devices whose default stream has failed: the next test opens them anew instead of failing with them."""
+    for device in devices.opened():
+        if device.default_stream.failure is not None:
+            for name in [name for name, known in devices._devices.items() if known is device]:
+                del devices._devices[name]

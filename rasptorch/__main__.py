@@ -1,0 +1,23 @@
+"""``python -m rasptorch info``: what this machine has and what the library makes of it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser("python -m rasptorch", description="A PyTorch-like library on Vulkan compute.")
+    commands = parser.add_subparsers(dest="command", required=True)
+    commands.add_parser("info", help="versions, devices, settings, and what may be wrong with them")
+    parser.parse_args(arguments)
+
+    from . import info
+
+    sys.stdout.write(info.text())
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

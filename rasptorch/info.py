@@ -1,0 +1,177 @@
+"""What this machine has and what the library makes of it: `python -m rasptorch info`."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import __version__
+from .runtime import device as devices_
+from .runtime import settings
+from .runtime.errors import DeviceError
+
+if TYPE_CHECKING:
+    from .runtime.vulkan.report import VulkanReport
+
+_PACKAGES = ("numpy", "vulkan", "cffi", "trio")
+_LOADER_VARIABLES = (
+    "VK_DRIVER_FILES", "VK_ADD_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_INSTANCE_LAYERS", "VK_LOADER_DRIVERS_SELECT",
+    "VK_LOADER_DRIVERS_DISABLE",
+)  # fmt: skip
+_BYTES = ("storage_range", "allocation", "shared_memory")
+
+
+def text() -> str:
+    """The whole report. Never fails because something is missing: that is what it is there to tell."""
+    sections = (
+        ("Versions", versions()),
+        ("Devices", devices()),
+        ("Environment variables in force", variables()),
+        ("Things to look at", doubts()),
+    )
+    return "\n\n".join(f"{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in sections) + "\n"
+
+
+def versions() -> Iterator[str]:
+    yield f"rasptorch {__version__} in {os.path.dirname(os.path.abspath(__file__))}"
+    yield f"Python {platform.python_version()} ({sys.executable})"
+    yield f"{platform.platform()}, {os.cpu_count()} cores"
+    for name in _PACKAGES:
+        yield f"{name} {_version(name)}"
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "is not installed"
+
+
+# -- devices ----------------------------------------------------------------------------------------------------------
+def devices() -> Iterator[str]:
+    """The cpu, then what Vulkan has, or what to do where it has nothing."""
+    traits = devices_.get("cpu").driver.traits
+    yield f"cpu: {traits.name}; always there"
+    reports, problem = _vulkan()
+    if problem:
+        yield f"no Vulkan device: {problem}"
+    for report in reports:
+        yield from _lines_of(report)
+    if reports and not any(report.chosen for report in reports):
+        yield f"'gpu' has no device to use: {reports[0].passed_over}"
+
+
+def _vulkan() -> tuple[list[VulkanReport], str]:
+    """The Vulkan devices, or why there are none."""
+    try:
+        return devices_.vulkan_devices(), ""
+    except (DeviceError, ImportError) as problem:
+        return [], str(problem)
+
+
+def _lines_of(report: VulkanReport) -> Iterator[str]:
+    use = "'gpu' is this one" if report.chosen else f"not 'gpu': {report.passed_over}"
+    if report.unusable:
+        use = f"cannot be used: it {report.unusable}"
+    yield f"vulkan:{report.index}: {report.name} ({report.kind}); {use}"
+    api = ".".join(map(str, report.api_version))
+    yield f"    Vulkan {api}, driver {report.driver or 'unnamed'} (version {report.driver_version:#x})"
+    limits = ", ".join(f"{name.replace('_', ' ')} {_amount(name, value)}" for name, value in report.limits.items())
+    yield f"    limits: {limits}"
+    for has, word in ((True, "has"), (False, "has not")):
+        found = [name for name, value in report.features.items() if value is has]
+        if found:
+            yield f"    {word}: {', '.join(found)}"
+    for number, kind in enumerate(report.memory):
+        yield f"    memory type {number}: {kind.flags}; of a heap of {_size(kind.heap)}"
+
+
+def _amount(name: str, value: int) -> str:
+    return _size(value) if name in _BYTES else f"{value:,}"
+
+
+def _size(nbytes: int) -> str:
+    for unit, name in ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB")):
+        if nbytes >= unit:
+            return f"{nbytes / unit:.4g} {name}"
+    return f"{nbytes} B"
+
+
+# -- settings ---------------------------------------------------------------------------------------------------------
+def variables() -> Iterator[str]:
+    """Every setting with its value; a star where the environment sets it. Then what steers the Vulkan loader."""
+    width = max(len(entry.variable) for entry in settings.TABLE)
+    for entry in settings.TABLE:
+        star = "*" if os.environ.get(entry.variable) else " "
+        value = getattr(settings.current, entry.field)
+        yield f"{star} {entry.variable:<{width}} = {value!r:<12} {entry.meaning}"
+    for name in _LOADER_VARIABLES:
+        if os.environ.get(name):
+            yield f"* {name:<{width}} = {os.environ[name]}"
+
+
+# -- what may be wrong ------------------------------------------------------------------------------------------------
+def doubts() -> list[str]:
+    reports, _ = _vulkan()
+    found = [
+        *copies_of_modules((name, getattr(module, "__file__", None)) for name, module in list(sys.modules.items())),
+        *several_installations(),
+        *same_names([report.name for report in reports]),
+        *(f"vulkan:{report.index} ({report.name}) says: {doubt}" for report in reports for doubt in report.doubts),
+    ]
+    if reports and all(report.kind == "software" for report in reports):
+        found.append("all Vulkan devices are software: they compute on the processor, usually slower than device='cpu'")
+    if np.lib.NumpyVersion(np.__version__) < "1.26.0":
+        found.append(f"NumPy {np.__version__} is older than 1.26, the oldest that is supported")
+    return found or ["nothing"]
+
+
+def copies_of_modules(loaded: Iterable[tuple[str, str | None]]) -> Iterator[str]:
+    """Modules of ours that are loaded from one file under two names, or under one name from two places.
+
+    ``loaded`` are names and files. A second copy has its own device table and its own dtypes: comparisons fail for no visible reason.
+    """
+    home = os.path.realpath(os.path.dirname(os.path.abspath(__file__)))
+    ours = (home, os.path.realpath(os.path.join(home, "runtime")), os.path.realpath(os.path.join(home, "shaders")))
+    names: dict[str, list[str]] = {}
+    for name, path in loaded:
+        if name == "__main__" or not path:
+            continue
+        real = os.path.realpath(path)
+        if real.startswith(tuple(folder + os.sep for folder in ours)):
+            names.setdefault(real, []).append(name)
+        elif name == "rasptorch" or name.startswith("rasptorch."):
+            yield f"{name} is loaded from {path}, which is not part of the copy in {home}"
+    for real, both in names.items():
+        if len(both) > 1:
+            yield f"{real} is loaded {len(both)} times, as {' and '.join(sorted(both))}"
+
+
+def several_installations() -> Iterator[str]:
+    """More than one copy of the library that ``import rasptorch`` could find."""
+    found = list(
+        dict.fromkeys(
+            os.path.realpath(os.path.join(entry or ".", "rasptorch"))
+            for entry in sys.path
+            if os.path.isfile(os.path.join(entry or ".", "rasptorch", "__init__.py"))
+        )
+    )
+    if len(found) > 1:
+        yield f"there are {len(found)} copies of rasptorch on sys.path, the first one counts: {', '.join(found)}"
+    places = {str(d.locate_file("")) for d in metadata.distributions(name="rasptorch")}
+    if len(places) > 1:
+        yield f"rasptorch is installed {len(places)} times: {', '.join(sorted(places))}"
+
+
+def same_names(names: Sequence[str]) -> Iterator[str]:
+    for name, count in Counter(names).items():
+        if count > 1:
+            which = ", ".join(f"vulkan:{k}" for k, other in enumerate(names) if other == name)
+            yield f"{count} devices are called {name!r} ({which}): choose by number, RASPTORCH_DEVICE by name takes the first"

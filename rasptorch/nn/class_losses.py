@@ -1,0 +1,136 @@
+"""Losses over classes: cross entropy and negative log-likelihood, with class numbers or probabilities as
+targets.
+"""
+
+from __future__ import annotations
+
+from ..ops.arithmetic import where
+from ..ops.checked_index import checked_classes, class_mask, from_integers
+from ..ops.reduction import sum
+from ..ops.softmax import log_softmax
+from ..runtime.errors import DTypeError, ShapeError
+from ..tensor import Tensor
+from .elementwise_losses import check_reduction, reduced
+
+
+def _class_axis(name: str, input: Tensor) -> int:
+    if input.ndim == 0:
+        raise ShapeError(
+            f"{name}: input has a dimension of classes, [classes] or [n, classes, ...], got a 0-d tensor"
+        )
+    if not input.dtype.is_floating_point:
+        raise DTypeError(f"{name} is not defined for {input.dtype.name}; convert with .to(rasptorch.float32)")
+    return 0 if input.ndim == 1 else 1
+
+
+def _along(weight: Tensor, like: Tensor, axis: int) -> Tensor:
+    """A weight per class, shaped so that it stretches along the classes of ``like``."""
+    return weight.reshape(*(-1 if a == axis else 1 for a in range(like.ndim)))
+
+
+def _checked_weight(name: str, weight: Tensor | None, classes: int) -> None:
+    if weight is not None and weight.shape != (classes,):
+        raise ShapeError(
+            f"{name}: weight has one entry for each of {classes} classes, got shape {list(weight.shape)}"
+        )
+
+
+def _of_numbers(
+    name: str,
+    logs: Tensor,
+    target: Tensor,
+    weight: Tensor | None,
+    ignore_index: int,
+    reduction: str,
+    smoothing: float,
+) -> Tensor:
+    """The loss of log-probabilities ``[n, classes, ...]`` against class numbers ``[n, ...]``."""
+    axis = _class_axis(name, logs)
+    classes = logs.shape[axis]
+    wanted = logs.shape[:axis] + logs.shape[axis + 1 :]
+    if target.shape != wanted:
+        raise ShapeError(
+            f"{name}: input {list(logs.shape)} wants class numbers of shape {list(wanted)}, "
+            f"got {list(target.shape)}"
+        )
+    numbers = checked_classes(target, classes, ignore_index, f"{name}: target")
+    mask = class_mask(numbers, classes, axis)
+    weighted = logs if weight is None else logs * _along(weight, logs, axis)
+    # Chosen, not multiplied: 0 times the logarithm of 0 would be NaN.
+    loss = -sum(where(mask, weighted, 0.0), axis)
+    if smoothing:
+        everywhere = where(numbers >= 0, -sum(weighted, axis), 0.0)
+        loss = loss * (1.0 - smoothing) + everywhere * (smoothing / classes)
+    if reduction != "mean":
+        return reduced(loss, reduction)
+    if weight is None:
+        counted = sum((numbers >= 0).to(logs.dtype))
+    else:
+        counted = sum(where(mask, _along(weight, logs, axis), 0.0))
+    return sum(loss) / counted
+
+
+def nll_loss(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+) -> Tensor:
+    """Minus the log-probability of the right class.
+
+    ``input`` are log-probabilities ``[n, classes, ...]`` or ``[classes]``; ``target`` class numbers ``[n,
+    ...]`` or ``[]``, of which those equal to ``ignore_index`` count for nothing. The mean is weighted by
+    ``weight`` (one per class). A class number out of range raises `IndexError` at the next point where
+    somebody waits.
+    """
+    check_reduction("nll_loss", reduction)
+    _checked_weight("nll_loss", weight, input.shape[_class_axis("nll_loss", input)])
+    return _of_numbers("nll_loss", input, target, weight, ignore_index, reduction, 0.0)
+
+
+def _of_probabilities(
+    logs: Tensor, target: Tensor, weight: Tensor | None, reduction: str, smoothing: float
+) -> Tensor:
+    axis = _class_axis("cross_entropy", logs)
+    classes = logs.shape[axis]
+    if not target.dtype.is_floating_point:
+        target = from_integers(target, logs.dtype)
+    if smoothing:
+        target = target * (1.0 - smoothing) + smoothing / classes
+    loss = logs * target
+    loss = -sum(loss if weight is None else loss * _along(weight, logs, axis), axis)
+    return reduced(loss, reduction)
+
+
+def cross_entropy(
+    input: Tensor,
+    target: Tensor,
+    weight: Tensor | None = None,
+    ignore_index: int = -100,
+    reduction: str = "mean",
+    label_smoothing: float = 0.0,
+) -> Tensor:
+    """The cross entropy between ``softmax(input)`` over the classes and the target.
+
+    ``input`` are logits ``[n, classes, ...]`` or ``[classes]``. ``target`` is either class numbers (int64,
+    int32 or uint8) of ``[n, ...]`` or ``[]``, or of the input's shape: probabilities, or a one-hot encoding
+    of any dtype. Class numbers equal to ``ignore_index`` count for nothing; others out of range raise
+    `IndexError` at the next point where somebody waits. ``weight`` has an entry per class; the mean over
+    class numbers is weighted by it. ``label_smoothing`` (0 to 1) mixes that much of the uniform distribution
+    into the target.
+    """
+    check_reduction("cross_entropy", reduction)
+    if not 0.0 <= label_smoothing <= 1.0:
+        raise ValueError(f"cross_entropy: label_smoothing is between 0 and 1, got {label_smoothing}")
+    axis = _class_axis("cross_entropy", input)
+    _checked_weight("cross_entropy", weight, input.shape[axis])
+    logs = log_softmax(input, axis)
+    if target.shape == input.shape:
+        return _of_probabilities(logs, target, weight, reduction, label_smoothing)
+    if target.dtype.category != 1:
+        raise ShapeError(
+            f"cross_entropy: a target of {target.dtype.name} holds probabilities and has the input's shape "
+            f"{list(input.shape)}, got {list(target.shape)}; class numbers are integers"
+        )
+    return _of_numbers("cross_entropy", logs, target, weight, ignore_index, reduction, label_smoothing)

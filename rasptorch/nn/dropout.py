@@ -1,0 +1,29 @@
+"""Dropout (Srivastava et al., JMLR 15, 2014), scaled while training so that nothing is left to do afterwards."""
+
+from __future__ import annotations
+
+from ..tensor import Tensor
+from . import functional as F
+from .module import Module
+
+
+class Dropout(Module):
+    """While training each element is zero with probability ``p`` and otherwise divided by ``1 - p``; no
+    change in evaluation.
+
+    Numbers come from the default generator: seed it with `rasptorch.manual_seed`. ``inplace`` is accepted as
+    permission.
+    """
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__()
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"Dropout: p is a probability between 0 and 1, got {p}")
+        self.p = p
+        self.inplace = inplace
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.p, self.training)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace={self.inplace}"

@@ -1,0 +1,83 @@
+"""Layers, activations and losses as functions: what modules call, and what can be called without a module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..ops.activations import (
+    elu,
+    gelu,
+    hardsigmoid,
+    hardswish,
+    hardtanh,
+    leaky_relu,
+    logsigmoid,
+    mish,
+    prelu,
+    relu6,
+    selu,
+    silu,
+    softplus,
+)
+from ..ops.checked_index import one_hot
+from ..ops.functions import relu as _relu
+from ..ops.functions import sigmoid as _sigmoid
+from ..ops.functions import tanh as _tanh
+from ..ops.linalg import linear
+from ..ops.random import Generator
+from ..ops.random import dropout as _dropout
+from ..ops.softmax import log_softmax as _log_softmax
+from ..ops.softmax import softmax as _softmax
+from ..tensor import Tensor
+from .class_losses import cross_entropy, nll_loss
+from .elementwise_losses import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    huber_loss,
+    kl_div,
+    l1_loss,
+    mse_loss,
+    smooth_l1_loss,
+)
+
+
+def relu(x: Tensor) -> Tensor:
+    """``x`` where positive, 0 elsewhere; NaN stays."""
+    return _relu(x)
+
+
+def tanh(x: Tensor) -> Tensor:
+    """The hyperbolic tangent."""
+    return _tanh(x)
+
+
+def sigmoid(x: Tensor) -> Tensor:
+    """``1 / (1 + exp(-x))``."""
+    return _sigmoid(x)
+
+
+def softmax(x: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
+    """``exp(x) / sum(exp(x))`` along ``dim``, without overflow; computed in ``dtype`` if given."""
+    return _softmax(x if dtype is None else x.to(dtype), dim)
+
+
+def log_softmax(x: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
+    """``log(softmax(x))`` along ``dim``, without overflow; computed in ``dtype`` if given."""
+    return _log_softmax(x if dtype is None else x.to(dtype), dim)
+
+
+def dropout(
+    x: Tensor, p: float = 0.5, training: bool = True, *, generator: Generator | None = None
+) -> Tensor:
+    """Each element is zero with probability ``p``, the others are divided by ``1 - p``; ``x`` itself if not
+    ``training``.
+    """
+    return _dropout(x, p, training, generator=generator)
+
+
+__all__ = [
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "elu", "gelu",
+    "hardsigmoid", "hardswish", "hardtanh", "huber_loss", "kl_div", "l1_loss", "leaky_relu", "linear",
+    "log_softmax", "logsigmoid", "mish", "mse_loss", "nll_loss", "one_hot", "prelu", "relu", "relu6",
+    "selu", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh",
+]  # fmt: skip

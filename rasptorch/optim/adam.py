@@ -1,0 +1,166 @@
+"""Adam (Kingma and Ba, ICLR 2015), AdamW (Loshchilov and Hutter, ICLR 2019), AMSGrad (Reddi et al., ICLR
+2018).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from ..ops.creation import zeros_like
+from ..ops.program import ProgramWriter
+from ..ops.update import Update
+from ..tensor import Tensor
+from .optimizer import Group, Optimizer, OptimizerError
+
+# What weight decay does: nothing, adds to the gradient, or shrinks the parameter.
+NONE, COUPLED, DECOUPLED = range(3)
+
+
+def _moments(
+    write: ProgramWriter, options: Sequence[int], state: Sequence[int], scalars: Sequence[int]
+) -> tuple[int, int]:
+    """The running means of the gradient and of its square, with this step's gradient in them."""
+    maximize, decays = options
+    parameter, mean, square, gradient = state
+    decay, take_mean, keep_square, take_square = scalars
+    if maximize:
+        gradient = write("neg", gradient)
+    if decays == COUPLED:
+        gradient = write("add", gradient, write("mul", parameter, decay))
+    mean = write("add", mean, write("mul", write("sub", gradient, mean), take_mean))
+    square = write(
+        "add", write("mul", square, keep_square), write("mul", write("mul", gradient, gradient), take_square)
+    )
+    return mean, square
+
+
+def _stepped(
+    write: ProgramWriter, decays: int, parameter: int, mean: int, square: int, scalars: Sequence[int]
+) -> int:
+    """The parameter after a step of ``rate * mean / (sqrt(square) * correction + eps)``."""
+    rate, correction, eps, keep = scalars
+    if decays == DECOUPLED:
+        parameter = write("mul", parameter, keep)
+    divisor = write("add", write("mul", write("sqrt", square), correction), eps)
+    return write("sub", parameter, write("mul", write("div", mean, divisor), rate))
+
+
+def _adam_rule(
+    write: ProgramWriter, options: Sequence[int], tensors: Sequence[int], scalars: Sequence[int]
+) -> Sequence[int]:
+    parameter, mean, square, _ = tensors
+    mean, square = _moments(write, options, tensors, scalars[:4])
+    return _stepped(write, options[1], parameter, mean, square, scalars[4:]), mean, square
+
+
+def _moments_rule(
+    write: ProgramWriter, options: Sequence[int], tensors: Sequence[int], scalars: Sequence[int]
+) -> Sequence[int]:
+    mean, square, largest, parameter, gradient = tensors
+    mean, square = _moments(write, options, (parameter, mean, square, gradient), scalars)
+    return mean, square, write("maximum", largest, square)
+
+
+def _step_rule(
+    write: ProgramWriter, options: Sequence[int], tensors: Sequence[int], scalars: Sequence[int]
+) -> Sequence[int]:
+    parameter, mean, largest = tensors
+    return (_stepped(write, options[1], parameter, mean, largest, scalars),)
+
+
+_adam = Update("adam", _adam_rule)
+# With amsgrad there is one tensor more than fits a kernel's eight buffers, so it takes two commands.
+_amsgrad_moments = Update("adam", _moments_rule)
+_amsgrad_step = Update("adam", _step_rule)
+
+
+class Adam(Optimizer):
+    """Steps of ``lr * m / (sqrt(v) + eps)``, with bias-corrected running means ``m`` of the gradient, ``v``
+    of its square.
+
+    ``betas`` are their decay rates. ``weight_decay`` adds to the gradient; with ``decoupled_weight_decay`` it
+    shrinks the parameter by ``lr * weight_decay`` instead. ``amsgrad`` divides by the largest ``v`` so far.
+    One command per parameter, two with ``amsgrad``. State: ``step``, ``exp_avg``, ``exp_avg_sq``,
+    ``max_exp_avg_sq``.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 0.0,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+        decoupled_weight_decay: bool = False,
+    ) -> None:
+        super().__init__(
+            params,
+            {
+                "lr": lr,
+                "betas": betas,
+                "eps": eps,
+                "weight_decay": weight_decay,
+                "amsgrad": amsgrad,
+                "maximize": maximize,
+                "decoupled_weight_decay": decoupled_weight_decay,
+            },
+        )
+
+    def _check(self, group: Group) -> None:
+        super()._check(group)
+        for beta in group["betas"]:
+            if not 0.0 <= beta < 1.0:
+                raise OptimizerError(
+                    f"{type(self).__name__}: betas are at least 0 and below 1, got {group['betas']}"
+                )
+
+    def _update(self, parameter: Tensor, gradient: Tensor, group: Group, state: dict[str, Any]) -> None:
+        if "exp_avg" not in state:
+            plain = parameter.detach()
+            state.update(step=0, exp_avg=zeros_like(plain), exp_avg_sq=zeros_like(plain))
+        if group["amsgrad"] and "max_exp_avg_sq" not in state:
+            state["max_exp_avg_sq"] = zeros_like(parameter.detach())
+        state["step"] += 1
+        rate, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
+        decays = NONE if decay == 0 else DECOUPLED if group["decoupled_weight_decay"] else COUPLED
+        options = int(group["maximize"]), decays
+        take = decay, 1.0 - beta1, beta2, 1.0 - beta2
+        step = (
+            rate / (1.0 - beta1 ** state["step"]),
+            1.0 / math.sqrt(1.0 - beta2 ** state["step"]),
+            group["eps"],
+            1.0 - rate * decay,
+        )
+        mean, square = state["exp_avg"], state["exp_avg_sq"]
+        if group["amsgrad"]:
+            largest = state["max_exp_avg_sq"]
+            _amsgrad_moments(options, (mean, square, largest), (parameter, gradient), take)
+            _amsgrad_step(options, (parameter,), (mean, largest), step)
+        else:
+            _adam(options, (parameter, mean, square), (gradient,), (*take, *step))
+
+
+class AdamW(Adam):
+    """`Adam` with decoupled weight decay: each step first shrinks the parameter by ``lr * weight_decay`` of
+    itself.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        betas: tuple[float, float] = (0.9, 0.999),
+        eps: float = 1e-8,
+        weight_decay: float = 1e-2,
+        amsgrad: bool = False,
+        *,
+        maximize: bool = False,
+    ) -> None:
+        super().__init__(
+            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True
+        )

@@ -1,0 +1,1 @@
+"""What lives how long: buffers, threads, processes, the interpreter."""

@@ -1,0 +1,1 @@
+"""Modules, functions and losses."""

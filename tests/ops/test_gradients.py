@@ -1,0 +1,87 @@
+"""Values and gradients of every differentiable operation: against PyTorch, and against central differences."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+
+import rasptorch as rt
+from rasptorch.autograd import grad, gradcheck, gradgradcheck
+from tests.support.compare import assert_close
+
+from .table import CASES, Case
+from .values import random
+
+EVERY = pytest.mark.parametrize("case", CASES, ids=lambda case: case.id)
+
+
+def inputs(case: Case, dtype: str, device: str) -> tuple[list[rt.Tensor], list[torch.Tensor]]:
+    pairs = [
+        random(shape, dtype, device, low, high, seed) for seed, (shape, low, high) in enumerate(case.inputs)
+    ]
+    return [a.requires_grad_() for a, _ in pairs], [b.requires_grad_() for _, b in pairs]
+
+
+def compare(case: Case, dtype: str, device: str) -> None:
+    ours, theirs = inputs(case, dtype, device)
+    out, expected = case.run(rt, *ours), case.run(torch, *theirs)
+    assert_close(out, expected, what=case.id)
+    weight, their_weight = random(tuple(out.shape), dtype, device, seed=9)
+    out.backward(weight)
+    if expected.requires_grad:
+        expected.backward(their_weight)
+    for k, (x, y) in enumerate(zip(ours, theirs, strict=True)):
+        assert x.grad is not None
+        wanted = torch.zeros_like(y) if y.grad is None else y.grad
+        assert_close(x.grad, wanted, what=f"{case.id}, gradient of input {k}")
+
+
+@EVERY
+def test_values_and_gradients_are_pytorchs(case: Case, device: str) -> None:
+    compare(case, "float32", device)
+
+
+@EVERY
+@pytest.mark.parametrize("dtype", ["float64", "bfloat16"])
+def test_in_other_dtypes(case: Case, dtype: str) -> None:
+    if dtype == "bfloat16" and case.name not in ("mul", "exp", "sum", "mean", "matmul", "softmax", "getitem"):
+        return  # every family once: rounding makes the rest meaningless to compare
+    compare(case, dtype, "cpu")
+
+
+@EVERY
+def test_central_differences(case: Case) -> None:
+    gradcheck(lambda *xs: case.run(rt, *xs), inputs(case, "float64", "cpu")[0])
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.second], ids=lambda case: case.id)
+def test_second_derivatives(case: Case) -> None:
+    gradgradcheck(lambda *xs: case.run(rt, *xs), inputs(case, "float64", "cpu")[0], atol=1e-4)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case.second], ids=lambda case: case.id)
+def test_third_derivatives_are_pytorchs(case: Case) -> None:
+    ours, theirs = inputs(case, "float64", "cpu")
+
+    def third(m: Any, xs: list[Any], gradient: Any) -> list[Any]:
+        total = case.run(m, *xs).sum()
+        for _ in range(2):
+            found = [g for g in gradient(total, xs) if g is not None and g.requires_grad]
+            if not found:
+                return []
+            total = sum(((g * g).sum() for g in found), 0.0 * total)
+        return [g for g in gradient(total, xs) if g is not None]
+
+    def theirs_of(y: Any, xs: Any) -> Any:
+        return torch.autograd.grad(y, xs, create_graph=True, allow_unused=True)
+
+    def ours_of(y: Any, xs: Any) -> Any:
+        return grad(y, xs, create_graph=True, allow_unused=True)
+
+    expected = third(torch, theirs, theirs_of)
+    found = third(rt, ours, ours_of)
+    assert len(found) == len(expected)
+    for k, (a, b) in enumerate(zip(found, expected, strict=True)):
+        assert_close(a, b, rtol=1e-7, atol=1e-8, what=f"{case.id}, input {k}")

@@ -1,0 +1,74 @@
+"""No public operation goes untested: every name is in the comparison table or used by a test of this folder."""
+
+from __future__ import annotations
+
+import ast
+from functools import cache
+from pathlib import Path
+
+import rasptorch as rt
+from rasptorch import ops
+from rasptorch.ops import methods
+
+from . import table
+
+HERE = Path(__file__).parent
+FOLDERS = (HERE, HERE.parent / "autograd")
+
+
+@cache
+def used_names() -> frozenset[str]:
+    """Attributes and method names (also as strings, for parametrised tests) in the tests of operations and autograd."""
+    found: set[str] = set()
+    for folder in FOLDERS:
+        for path in folder.glob("*.py"):
+            if path.name == Path(__file__).name:
+                continue
+            for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+                if isinstance(node, ast.Attribute):
+                    found.add(node.attr)
+                elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.isidentifier():
+                    found.add(node.value)
+    return frozenset(found)
+
+
+def in_tables() -> set[str]:
+    cases = {case.name for case in table.CASES}
+    return cases | {*table.PREDICATES, *table.COMPARISONS, *table.LOGICAL, *table.NO_GRADIENT}
+
+
+def test_every_function_is_tested() -> None:
+    untested = sorted(set(ops.__all__) - in_tables() - used_names())
+    assert not untested, f"operations without a test: {', '.join(untested)}"
+
+
+# What Python calls for us when tests use operators, `for`, `len` and the like.
+BY_SYNTAX = {
+    "__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "__mod__", "__pow__", "__radd__", "__rsub__",
+    "__rmul__", "__rtruediv__", "__rfloordiv__", "__rmod__", "__rpow__", "__iadd__", "__isub__", "__imul__",
+    "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__", "__matmul__", "__neg__", "__abs__", "__eq__", "__ne__",
+    "__lt__", "__le__", "__gt__", "__ge__", "__and__", "__or__", "__invert__", "__getitem__", "__setitem__", "__len__",
+    "__iter__", "__hash__", "__init__", "__repr__", "__format__", "__float__", "__int__", "__index__", "__bool__",
+    "__array__", "__reduce__", "__new__",
+}  # fmt: skip
+
+
+def test_every_method_is_tested() -> None:
+    inherited = set(dir(object)) | {"__module__", "__weakref__", "__annotations__", "__slots__", *rt.Tensor.__slots__}
+    names = {name for name in vars(rt.Tensor) if name not in inherited and not (name[0] == "_" and name[1] != "_")}
+    elementwise = {*methods.UNARY, *methods.BINARY}
+    in_place = {name + "_" for name in elementwise}  # test_unary_in_place, test_binary_in_place
+    untested = sorted(names - in_tables() - used_names() - in_place - BY_SYNTAX)
+    assert not untested, f"methods without a test: {', '.join(untested)}"
+
+
+def test_every_elementwise_operation_is_in_the_tables() -> None:
+    unary = {*table.UNARY, *table.STEPS, *table.PREDICATES}
+    binary = {*table.BINARY, *table.COMPARISONS, *table.LOGICAL, *table.NO_GRADIENT}
+    assert set(methods.UNARY) <= unary, "what test_elementwise.py runs over"
+    assert set(methods.BINARY) <= binary, "what test_elementwise.py runs over"
+
+
+def test_functions_and_methods_of_one_name_are_one_operation() -> None:
+    for name, operation in {**methods.UNARY, **methods.BINARY}.items():
+        assert getattr(rt, name) is operation

@@ -1,0 +1,1 @@
+"""Waiting: in threads, in Trio tasks, and what ends it early (design, section 6)."""

@@ -1,0 +1,219 @@
+"""Measure rasptorch beside NumPy (and PyTorch), in one run, on this machine.
+
+    python tools/benchmark.py [--only w1,w3] [--devices cpu,gpu] [--seconds 1] [--torch] [--markdown] [--json FILE]
+
+Every workload is a few variants of the same work: NumPy, each device with the result read back after every
+iteration ("readback"), with a wait and no readback ("compute"), with several iterations per wait ("steady"), and,
+where the work can be done in place, without new memory ("no alloc"). Each variant's result is compared with NumPy's
+in the same run. Variants take turns, round after round, so that whatever else the machine does hits all of them; the
+ratio to NumPy is the median of the ratios of the rounds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from time import perf_counter
+from typing import TYPE_CHECKING, Any
+
+# This folder has a `profile.py`, which must not be found for the standard library's.
+_HERE = Path(__file__).resolve().parent
+sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != _HERE]
+sys.path.insert(0, str(_HERE.parent))
+
+import numpy as np  # noqa: E402
+
+import rasptorch as rt  # noqa: E402
+from rasptorch.runtime.errors import MissingDeviceError  # noqa: E402
+from tools.workloads import WORKLOADS, Variant, Workload  # noqa: E402
+
+if TYPE_CHECKING:
+    from tools.workloads import Array
+
+WARM_UP = 3
+LEAST_ROUNDS = 5
+MOST_ROUNDS = 1000
+COUNTED = ("dispatches", "submissions", "allocations", "pipelines_created")
+
+
+# -- measuring --------------------------------------------------------------------------------------------------------
+def error(result: Array, reference: Array) -> float:
+    """Largest difference, relative to the largest magnitude of the reference."""
+    wide, expected = np.asarray(result, np.float64), np.asarray(reference, np.float64)
+    if wide.size != expected.size or not np.isfinite(wide).all():
+        return float("inf")
+    return float(np.abs(wide.reshape(-1) - expected.reshape(-1)).max() / (np.abs(expected).max() or 1.0))
+
+
+def prepare(workload: Workload, devices: Sequence[str], torch_too: bool) -> list[Variant]:
+    """All variants, compared with NumPy (the first) and warmed up; exits where a result is wrong."""
+    variants: list[Variant] = []
+    reference: Array | None = None
+    for variant in workload.variants(devices, torch_too):
+        if variant.result is not None:
+            got = variant.result()
+            reference = got if reference is None else reference
+            variant.error = error(got, reference)
+            if not variant.error <= workload.tolerance:
+                raise SystemExit(
+                    f"{workload.key}, {variant.name}: differs from NumPy by {variant.error:.3g} of the largest value, "
+                    f"more than {workload.tolerance:g}"
+                )
+        for _ in range(WARM_UP):
+            variant.run()
+        variants.append(variant)
+    return variants
+
+
+def measure(variants: Sequence[Variant], seconds: float) -> None:
+    """Fill in samples, in turns, until each variant has had about ``seconds``; then count one more run of each."""
+    deadline = perf_counter() + seconds * len(variants)
+    rounds = 0
+    while rounds < LEAST_ROUNDS or (perf_counter() < deadline and rounds < MOST_ROUNDS):
+        for variant in variants:
+            began = perf_counter()
+            variant.run()
+            variant.samples.append((perf_counter() - began) / variant.inner)
+        rounds += 1
+    for variant in variants:
+        if variant.device:
+            before = rt.statistics(variant.device)
+            variant.run()
+            used = rt.statistics(variant.device) - before
+            variant.counts = {name: getattr(used, name) / variant.inner for name in COUNTED}
+
+
+def summary(workload: Workload, variant: Variant, base: Variant) -> dict[str, Any]:
+    """Times in seconds per iteration; ``speed`` at the median; ``ratio`` above 1 is faster than NumPy."""
+    ordered = sorted(variant.samples)
+    middle = statistics.median(ordered)
+    return {
+        "workload": workload.key,
+        "title": workload.title,
+        "variant": variant.name,
+        "samples": len(ordered),
+        "min": ordered[0],
+        "p50": middle,
+        "p95": ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))],
+        "mean": statistics.fmean(ordered),
+        "std": statistics.stdev(ordered),
+        "speed": workload.amount / middle,
+        "unit": workload.unit,
+        "ratio": statistics.median(b / v for b, v in zip(base.samples, variant.samples, strict=True)),
+        "error": variant.error if variant.result is not None else None,
+        **variant.counts,
+    }
+
+
+def run(workload: Workload, devices: Sequence[str], torch_too: bool, seconds: float) -> list[dict[str, Any]]:
+    variants = prepare(workload, devices, torch_too)
+    measure(variants, seconds)
+    return [summary(workload, variant, variants[0]) for variant in variants]
+
+
+# -- telling ----------------------------------------------------------------------------------------------------------
+def machine(devices: Sequence[str]) -> dict[str, Any]:
+    return {
+        "platform": platform.platform(),
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "rasptorch": rt.__version__,
+        "devices": {name: rt.device(name).driver.traits.name for name in devices},
+        "load": os.getloadavg(),
+    }
+
+
+def _time(seconds: float) -> str:
+    for scale, unit in ((1.0, "s"), (1e-3, "ms")):
+        if seconds >= scale:
+            return f"{seconds / scale:.3g} {unit}"
+    return f"{seconds * 1e6:.3g} us"
+
+
+HEADER = ("variant", "min", "p50", "p95", "mean", "std", "speed at p50", "x NumPy", "dispatches", "submissions", "allocations")
+
+
+def row(result: dict[str, Any]) -> tuple[str, ...]:
+    counts = (f"{result[name]:g}" if name in result else "" for name in COUNTED[:3])
+    times = (_time(result[name]) for name in ("min", "p50", "p95", "mean", "std"))
+    return result["variant"], *times, f"{result['speed']:.4g} {result['unit']}", f"{result['ratio']:.2f}", *counts
+
+
+def table(results: Sequence[dict[str, Any]], markdown: bool) -> str:
+    """One workload's variants as text or as a Markdown table."""
+    rows = [HEADER, *(row(result) for result in results)]
+    if markdown:
+        rows.insert(1, ("---", *["---:"] * (len(HEADER) - 1)))
+        lines = ["| " + " | ".join(cells) + " |" for cells in rows]
+        return f"### {results[0]['title']}\n\n" + "\n".join(lines) + "\n"
+    widths = [max(len(cells[k]) for cells in rows) for k in range(len(HEADER))]
+    lines = [
+        "  ".join(cell.rjust(width) if k else cell.ljust(width) for k, (cell, width) in enumerate(zip(cells, widths, strict=True)))
+        for cells in rows
+    ]
+    return f"{results[0]['workload']}: {results[0]['title']}\n" + "\n".join(line.rstrip() for line in lines) + "\n"
+
+
+def heading(about: dict[str, Any], markdown: bool) -> str:
+    named = "; ".join(f"{name}: {text}" for name, text in about["devices"].items())
+    line = (
+        f"{about['platform']}, {about['cores']} cores, Python {about['python']}, NumPy {about['numpy']}; {named}; "
+        f"load {about['load'][0]:.2f}"
+    )
+    note = "Times per iteration; x NumPy: median of the rounds' ratios, above 1 is faster; counts per iteration."
+    return f"{line}.\n{'' if not markdown else chr(10)}{note}\n"
+
+
+# -- the command line -------------------------------------------------------------------------------------------------
+def available(wanted: Sequence[str]) -> list[str]:
+    found = []
+    for name in wanted:
+        try:
+            rt.device(name)
+            found.append(name)
+        except MissingDeviceError as problem:
+            print(f"left out: {name}: {problem}", file=sys.stderr)
+    return found
+
+
+def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser("benchmark.py", description="Measure rasptorch beside NumPy on this machine.")
+    parser.add_argument("--only", default="", help="workloads, by the beginning of their name, separated by commas")
+    parser.add_argument("--devices", default="cpu,gpu", help="rasptorch devices (default: cpu,gpu)")
+    parser.add_argument("--seconds", type=float, default=1.0, help="time for each variant (default: 1)")
+    parser.add_argument("--torch", action="store_true", help="measure PyTorch too, if it is installed")
+    parser.add_argument("--markdown", action="store_true", help="tables in Markdown")
+    parser.add_argument("--json", metavar="FILE", help="write all results there too")
+    return parser.parse_args(arguments)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = parse(arguments)
+    devices = available([name for name in options.devices.split(",") if name])
+    workloads = [make() for make in WORKLOADS]
+    starts = tuple(name for name in options.only.split(",") if name)
+    chosen = [w for w in workloads if not starts or w.key.startswith(starts)]
+    if not chosen:
+        print(f"there is no {options.only}; there are: {', '.join(w.key for w in workloads)}", file=sys.stderr)
+        return 2
+    about = machine(devices)
+    print(heading(about, options.markdown))
+    results = []
+    for workload in chosen:
+        rows = run(workload, devices, options.torch, options.seconds)
+        results += rows
+        print(table(rows, options.markdown), flush=True)
+    if options.json:
+        Path(options.json).write_text(json.dumps({"machine": about, "results": results}, indent=1), "utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,316 @@
+"""What `tools/benchmark.py` measures: the same work in NumPy, rasptorch and PyTorch."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+import rasptorch as rt
+
+Array = NDArray[Any]
+FOUR_MI = 4 << 20
+LEARNING_RATE = 0.01
+CHECKED_STEPS = 20
+
+
+@dataclass
+class Variant:
+    """One way to do a workload's work. ``run`` does it ``inner`` times and has it finished when it returns."""
+
+    name: str
+    run: Callable[[], object]
+    result: Callable[[], Array] | None  # to be compared with NumPy's; None where another variant's is the same
+    inner: int = 1
+    device: str = ""
+    samples: list[float] = field(default_factory=list)  # seconds per iteration
+    error: float = math.nan
+    counts: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Workload:
+    """``amount`` of ``unit`` per iteration turns seconds into a speed; ``variants`` takes devices and whether to include torch."""
+
+    key: str
+    title: str
+    amount: float
+    unit: str
+    tolerance: float
+    variants: Callable[[Sequence[str], bool], Iterator[Variant]]
+
+
+def _random(seed: int, *shapes: tuple[int, ...]) -> list[Array]:
+    generator = np.random.RandomState(seed)
+    return [generator.randn(*shape).astype(np.float32) for shape in shapes]
+
+
+# -- a function of arrays, in all its variants ------------------------------------------------------------------------
+def _functional(
+    inputs: Sequence[Array],
+    function: Callable[..., Any],
+    numpy_function: Callable[..., Any],
+    *,
+    steady: int = 4,
+    in_place: Callable[..., Any] | None = None,
+    numpy_out: Callable[..., Any] | None = None,
+    torch_function: Callable[..., Any] | None = None,
+) -> Callable[[Sequence[str], bool], Iterator[Variant]]:
+    """Variants of ``function(*tensors)``. ``in_place`` and ``numpy_out`` get a result to write to in front of the inputs."""
+
+    def variants(devices: Sequence[str], torch_too: bool) -> Iterator[Variant]:
+        yield Variant("numpy", lambda: numpy_function(*inputs), lambda: np.asarray(numpy_function(*inputs)))
+        if numpy_out is not None:
+            out = np.empty_like(inputs[0])
+            yield Variant("numpy, no alloc", lambda: numpy_out(out, *inputs), lambda: np.array(numpy_out(out, *inputs)))
+        for device in devices:
+            yield from _on_device(device, inputs, function, steady, in_place)
+        if torch_too:
+            import torch
+
+            tensors = [torch.from_numpy(x) for x in inputs]
+            of_torch = torch_function or function
+            yield Variant("torch", lambda: of_torch(*tensors), lambda: np.asarray(of_torch(*tensors)))
+
+    return variants
+
+
+def _on_device(
+    device: str, inputs: Sequence[Array], function: Callable[..., Any], steady: int, in_place: Callable[..., Any] | None
+) -> Iterator[Variant]:
+    tensors = [rt.tensor(x, device=device) for x in inputs]
+
+    def value() -> Array:
+        return np.asarray(function(*tensors).numpy())
+
+    def computed() -> None:
+        kept = function(*tensors)  # alive until it is done: results that nobody can see are not computed
+        rt.synchronize(device)
+        del kept
+
+    def several() -> None:
+        kept = [function(*tensors) for _ in range(steady)]
+        rt.synchronize(device)
+        del kept
+
+    yield Variant(f"{device}, readback", value, value, device=device)
+    yield Variant(f"{device}, compute", computed, value, device=device)
+    yield Variant(f"{device}, steady", several, value, steady, device)
+    if in_place is not None:
+        out = rt.empty(*inputs[0].shape, device=device)
+
+        def without_memory() -> None:
+            for _ in range(steady):
+                in_place(out, *tensors)
+            rt.synchronize(device)
+
+        def of_out() -> Array:
+            in_place(out, *tensors)
+            return np.asarray(out.numpy())
+
+        yield Variant(f"{device}, no alloc", without_memory, of_out, steady, device)
+
+
+# -- the workloads ----------------------------------------------------------------------------------------------------
+def _chain(x: Any, a: Any, b: Any) -> Any:
+    for _ in range(100):
+        x = x * a
+        x = x + b
+    return x
+
+
+def _chain_into(out: Any, x: Any, a: Any, b: Any) -> Any:
+    out.copy_(x)
+    for _ in range(100):
+        out.mul_(a)
+        out.add_(b)
+    return out
+
+
+def _chain_numpy_out(out: Array, x: Array, a: Array, b: Array) -> Array:
+    out[...] = x
+    for _ in range(100):
+        np.multiply(out, a, out=out)
+        np.add(out, b, out=out)
+    return out
+
+
+def _w1() -> Workload:
+    x, a, b = _random(1, (64, 64), (64, 64), (64, 64))
+    inputs = x, np.float32(1) + np.float32(0.001) * a, np.float32(0.001) * b
+    made = _functional(inputs, _chain, _chain, steady=8, in_place=_chain_into, numpy_out=_chain_numpy_out)
+    return Workload("w1", "200 operations in a chain, 64 x 64", 200, "op/s", 1e-4, made)
+
+
+def _relu_into(out: Any, x: Any, y: Any) -> Any:
+    return out.copy_(x).mul_(y).add_(x).relu_()
+
+
+def _relu_numpy_out(out: Array, x: Array, y: Array) -> Array:
+    np.multiply(x, y, out=out)
+    np.add(out, x, out=out)
+    return np.maximum(out, 0, out=out)
+
+
+def _w2() -> Workload:
+    made = _functional(
+        _random(2, (FOUR_MI,), (FOUR_MI,)),
+        lambda x, y: (x * y + x).relu(),
+        lambda x, y: np.maximum(x * y + x, 0),
+        in_place=_relu_into,
+        numpy_out=_relu_numpy_out,
+    )
+    return Workload("w2", "relu(x * y + x), 4 Mi floats", 12 * FOUR_MI / 1e9, "GB/s", 1e-5, made)
+
+
+def _nine(x: Any, y: Any, relu: Callable[[Any], Any], sqrt: Callable[[Any], Any]) -> Any:
+    d = relu((x * y + x) * 0.5) - y
+    return sqrt(d * d + 1.0) - x
+
+
+def _e9() -> Workload:
+    made = _functional(
+        _random(9, (FOUR_MI,), (FOUR_MI,)),
+        lambda x, y: _nine(x, y, lambda v: v.relu(), lambda v: v.sqrt()),
+        lambda x, y: _nine(x, y, lambda v: np.maximum(v, 0), np.sqrt),
+    )
+    return Workload("e9", "9 elementwise operations, 4 Mi floats", 12 * FOUR_MI / 1e9, "GB/s", 1e-4, made)
+
+
+def _w3(n: int) -> Workload:
+    made = _functional(_random(3, (n, n), (n, n)), lambda a, b: a @ b, lambda a, b: a @ b)
+    return Workload(f"w3.{n}", f"matmul, {n} x {n}", 2 * n**3 / 1e9, "GFLOP/s", 1e-4, made)
+
+
+def _w7() -> Workload:
+    made = _functional(_random(2, (FOUR_MI,)), lambda x: x.sum(), lambda x: x.sum())
+    return Workload("w7", "sum, 4 Mi floats", 4 * FOUR_MI / 1e9, "GB/s", 1e-4, made)
+
+
+def _w8() -> Workload:
+    def variants(devices: Sequence[str], torch_too: bool) -> Iterator[Variant]:
+        one = np.full(1, 3.0, np.float32)
+        yield Variant("numpy", lambda: [float((one * 2)[0]) for _ in range(100)], lambda: one * 2, 100)
+        for device in devices:
+            yield _scalar(f"{device}, readback", rt.tensor(one, device=device), device)
+        if torch_too:
+            import torch
+
+            yield _scalar("torch", torch.from_numpy(one))
+
+    return Workload("w8", "one small operation and its value as a Python number", 1, "1/s", 1e-6, variants)
+
+
+def _scalar(name: str, tensor: Any, device: str = "") -> Variant:
+    return Variant(
+        name, lambda: [(tensor * 2).item() for _ in range(10)], lambda: np.array([(tensor * 2).item()]), 10, device
+    )
+
+
+# -- training ---------------------------------------------------------------------------------------------------------
+def _mlp_data() -> tuple[list[tuple[Array, Array]], Array, Array]:
+    """Weights (inputs x outputs) and biases of 784-512-512-10, a batch of 64 and its classes."""
+    generator = np.random.RandomState(4)
+    layers = []
+    for inputs, outputs in ((784, 512), (512, 512), (512, 10)):
+        bound = 1 / math.sqrt(inputs)
+        weight, bias = generator.uniform(-bound, bound, (inputs, outputs)), generator.uniform(-bound, bound, outputs)
+        layers.append((weight.astype(np.float32), bias.astype(np.float32)))
+    return layers, generator.randn(64, 784).astype(np.float32), generator.randint(0, 10, 64)
+
+
+def _numpy_step(layers: list[tuple[Array, Array]], x: Array, classes: Array) -> float:
+    """A step of gradient descent written by hand; changes ``layers`` and returns the loss before it."""
+    values = [x]
+    for number, (weight, bias) in enumerate(layers):
+        z = values[-1] @ weight + bias
+        values.append(np.maximum(z, 0) if number < len(layers) - 1 else z)
+    shifted = np.exp(values[-1] - values[-1].max(axis=1, keepdims=True))
+    chances = shifted / shifted.sum(axis=1, keepdims=True)
+    picked = np.arange(len(x)), classes
+    loss = -np.log(chances[picked]).mean()
+    chances[picked] -= 1
+    gradient = chances / len(x)
+    for number in reversed(range(len(layers))):
+        weight, bias = layers[number]
+        below = (gradient @ weight.T) * (values[number] > 0) if number else gradient
+        weight -= LEARNING_RATE * (values[number].T @ gradient)
+        bias -= LEARNING_RATE * gradient.sum(axis=0)
+        gradient = below
+    return float(loss)
+
+
+def _trainer(nn: Any, tensor: Callable[[Array], Any], sgd: Any, layers: Sequence[tuple[Array, Array]]) -> tuple[Any, Any]:
+    """The same model in rasptorch or PyTorch, and its optimiser."""
+    parts = []
+    for weight, bias in layers:
+        linear = nn.Linear(*weight.shape)
+        linear.weight, linear.bias = nn.Parameter(tensor(weight.T.copy())), nn.Parameter(tensor(bias))
+        parts += [linear, nn.ReLU()]
+    model = nn.Sequential(*parts[:-1])
+    return model, sgd(model.parameters(), lr=LEARNING_RATE)
+
+
+def _step(model: Any, optimizer: Any, cross_entropy: Callable[..., Any], x: Any, classes: Any) -> Any:
+    optimizer.zero_grad()
+    loss = cross_entropy(model(x), classes)
+    loss.backward()
+    optimizer.step()
+    return loss
+
+
+def _w4() -> Workload:
+    def variants(devices: Sequence[str], torch_too: bool) -> Iterator[Variant]:
+        layers, x, classes = _mlp_data()
+        by_hand = [(w.copy(), b.copy()) for w, b in layers]
+        yield _training("numpy", lambda: _numpy_step(by_hand, x, classes), float)
+        for device in devices:
+            from rasptorch import nn, optim
+
+            model, optimizer = _trainer(nn, lambda v, d=device: rt.tensor(v, device=d), optim.SGD, layers)  # type: ignore[misc]
+            data = rt.tensor(x, device=device), rt.tensor(classes, device=device)
+
+            def step(model: Any = model, optimizer: Any = optimizer, data: Any = data) -> Any:
+                return _step(model, optimizer, nn.functional.cross_entropy, *data)
+
+            yield _training(f"{device}, readback", step, _item, device)
+            yield Variant(f"{device}, compute", _repeat(step, 1, device), None, 1, device)
+            yield Variant(f"{device}, steady", _repeat(step, 10, device), None, 10, device)
+        if torch_too:
+            import torch
+
+            model, optimizer = _trainer(torch.nn, torch.from_numpy, torch.optim.SGD, layers)
+            given = torch.from_numpy(x), torch.from_numpy(classes)
+            entropy = torch.nn.functional.cross_entropy
+            yield _training("torch", lambda: _step(model, optimizer, entropy, *given), _item)
+
+    return Workload("w4", "training step, MLP 784-512-512-10, batch 64", 1, "step/s", 1e-3, variants)
+
+
+def _repeat(step: Callable[[], Any], times: int, device: str) -> Callable[[], None]:
+    def run() -> None:
+        for _ in range(times):
+            step()
+        rt.synchronize(device)
+
+    return run
+
+
+def _training(name: str, step: Callable[[], Any], value: Callable[[Any], float], device: str = "") -> Variant:
+    """Its result is the losses of the first steps: take it before anything is measured."""
+    return Variant(
+        name, lambda: value(step()), lambda: np.array([value(step()) for _ in range(CHECKED_STEPS)]), 1, device
+    )
+
+
+def _item(loss: Any) -> float:
+    return float(loss.item())
+
+
+WORKLOADS: tuple[Callable[[], Workload], ...] = (
+    _w1, _w2, _e9, lambda: _w3(256), lambda: _w3(512), lambda: _w3(1024), _w4, _w7, _w8,
+)  # fmt: skip
