@@ -1,7 +1,8 @@
 """What the two digits programs share: the data, the model, the batches, the device and what is printed.
 
-Images are scikit-learn's bundled digits: 1,797 of 8 x 8 pixels, no download. Every batch follows from (seed, epoch, number),
-so the script and the Trio program train on exactly the same ones, in whichever thread they are made.
+Images are scikit-learn's bundled digits: 1,797 of 8 x 8 pixels, no download. Every batch follows from (seed,
+epoch, number), so the script and the Trio program train on exactly the same ones, in whichever thread they
+are made.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ try:
     from tqdm import tqdm
 except ImportError as problem:
     raise SystemExit(
-        f"this example needs {problem.name}: pip install 'rasptorch[examples]' (or: pip install scikit-learn tqdm)"
+        f"this example needs {problem.name}: pip install 'rasptorch[examples]' "
+        "(or: pip install scikit-learn tqdm)"
     ) from None
 
 Images = NDArray[np.float32]
@@ -38,7 +40,9 @@ TEST_IMAGES = 360
 
 @dataclass(frozen=True)
 class Digits:
-    """Images as ``[n, 8, 8]`` with values from 0 to 1, split once by the seed; mean and deviation are the training images'."""
+    """Images as ``[n, 8, 8]`` with values from 0 to 1, split once by the seed; mean and deviation are the
+    training images'.
+    """
 
     images: Images
     labels: Labels
@@ -56,7 +60,9 @@ class Digits:
         return -(-len(self.images) // size)
 
     def batch(self, seed: int, epoch: int, number: int, size: int) -> tuple[Images, Labels]:
-        """Training batch ``number`` of an epoch; half of the images move by a pixel, down or up, and half to a side."""
+        """Training batch ``number`` of an epoch; half of the images move by a pixel, down or up, and half to
+        a side.
+        """
         order = np.random.default_rng([seed, epoch]).permutation(len(self.images))
         chosen = order[number * size : (number + 1) * size]
         shifts = np.random.default_rng([seed, epoch, number + 1]).choice([0, 1, 1, 2], (len(chosen), 2))
@@ -113,7 +119,7 @@ class Training:
         self._total = rt.zeros((), device=device)
 
     def step(self, images: Images, labels: Labels) -> None:
-        """One step on a batch; its loss is added up on the device."""
+        """One step on a batch, submitted as a whole; its loss is added up on the device."""
         x, target = rt.tensor(images, device=self.device), rt.tensor(labels, device=self.device)
         self.optimizer.zero_grad()
         loss = nn.functional.cross_entropy(self.model(x), target)
@@ -121,9 +127,13 @@ class Training:
         self.optimizer.step()
         with rt.no_grad():
             self._total.add_(loss, alpha=len(images))
+        # A submission per step: each is like the one before, so its plan and its recording are used again.
+        self.device.stream().flush()
 
     def report(self) -> rt.Tensor:
-        """The sum of all losses since the last report and the number of test images that were right, as ``[2]``."""
+        """The sum of all losses since the last report and the number of test images that were right, as
+        ``[2]``.
+        """
         self.model.eval()
         with rt.no_grad():
             logits = self.model(self._test)
@@ -185,11 +195,15 @@ class Printer:
 def parse(description: str, arguments: list[str] | None) -> argparse.Namespace:
     """The options of both programs."""
     parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("--device", default="auto", help="cpu, gpu, vulkan:N, or auto: gpu if there is one (default)")
+    parser.add_argument(
+        "--device", default="auto", help="cpu, gpu, vulkan:N, or auto: gpu if there is one (default)"
+    )
     parser.add_argument("--epochs", type=_positive, default=30)
     parser.add_argument("--batch-size", type=_positive, default=64)
     parser.add_argument("--lr", type=float, default=5e-3, help="learning rate of Adam")
-    parser.add_argument("--seed", type=int, default=0, help="of the split, the starting weights, the batches and dropout")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the split, the starting weights, the batches and dropout"
+    )
     return parser.parse_args(arguments)
 
 
@@ -201,13 +215,17 @@ def _positive(text: str) -> int:
 
 
 def choose_device(name: str) -> rt.Device:
-    """The device asked for, and a line that says which it is; for ``auto`` the gpu if there is one, else the cpu."""
-    if name != "auto":
-        device, why = rt.device(name), "as asked for"
-    else:
-        try:
-            device, why = rt.device("gpu"), "a gpu device was found"
-        except rt.MissingDeviceError as problem:
-            device, why = rt.device("cpu"), f"no gpu device: {problem}"
+    """The device asked for, and a line that says which it is; for ``auto`` the gpu if there is one, else the
+    cpu.
+    """
+    try:
+        device = rt.device("gpu" if name == "auto" else name)
+        why = "a gpu device was found" if name == "auto" else "as asked for"
+    except rt.MissingDeviceError as problem:
+        if name != "auto":
+            raise SystemExit(str(problem)) from None
+        device, why = rt.device("cpu"), f"no gpu device: {problem}"
+    except rt.DeviceError as problem:
+        raise SystemExit(str(problem)) from None
     print(f"device {device} ({device.driver.traits.name}): {why}", flush=True)
     return device

@@ -1,9 +1,11 @@
-"""Train a small network on scikit-learn's digits under Trio: batches are made in worker threads while the device computes.
+"""Train a small network on scikit-learn's digits under Trio: batches are made in worker threads while the
+device computes.
 
-    python examples/train_digits_trio.py --device auto --epochs 30 --seed 0
+python examples/train_digits_trio.py --device auto --epochs 30 --seed 0
 
-Three tasks: one has threads make the batches ahead of time, one enqueues training steps whenever the device has room for
-more, one awaits the losses, only to print them. Batches and losses are those of `train_digits.py`.
+Three tasks: one has threads make the batches ahead of time, one enqueues training steps whenever the device
+has room for more, one awaits the losses, only to print them. Batches and losses are those of
+`train_digits.py`.
 """
 
 from __future__ import annotations

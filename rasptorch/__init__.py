@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path as _Path
+import os as _os
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
-if not (_Path(__file__).parent / "runtime").is_dir():
+if not _os.path.isdir(_os.path.join(__path__[0], "runtime")):
     # A checkout whose file system has no symlinks: the engine and the shaders lie beside this folder.
-    __path__.append(str(_Path(__file__).parent.parent))
+    __path__.append(_os.path.dirname(_os.path.abspath(__path__[0])))
 
 from . import autograd
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
@@ -31,8 +32,13 @@ from .runtime.errors import (
 )
 from .runtime.readback import Readback
 from .runtime.waiting import forbid_waiting
-from .system import device, devices, statistics, synchronize
+from .capture import capture
+from .runtime.fence import Fence
+from .system import Stream, current_stream, device, devices, statistics, stream, synchronize
 from .tensor import Tensor
+
+if _TYPE_CHECKING:
+    from .profiling import profile as profile
 
 _attach()
 
@@ -63,11 +69,13 @@ __all__ = [
     "Device",
     "DeviceError",
     "DeviceLost",
+    "Fence",
     "MissingDeviceError",
     "OutOfMemory",
     "RasptorchError",
     "Readback",
     "ShapeError",
+    "Stream",
     "Tensor",
     "TooMuchInFlight",
     "WaitingForbidden",
@@ -75,6 +83,8 @@ __all__ = [
     "bfloat16",
     "bool",
     "bool_",
+    "capture",
+    "current_stream",
     "device",
     "devices",
     "dtype",
@@ -90,6 +100,7 @@ __all__ = [
     "no_grad",
     "set_grad_enabled",
     "statistics",
+    "stream",
     "synchronize",
     "uint8",
     *_operations,

@@ -8,14 +8,16 @@ from collections.abc import Sequence
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser("python -m rasptorch", description="A PyTorch-like library on Vulkan compute.")
+    parser = argparse.ArgumentParser(
+        "python -m rasptorch", description="A PyTorch-like library on Vulkan compute."
+    )
     commands = parser.add_subparsers(dest="command", required=True)
     commands.add_parser("info", help="versions, devices, settings, and what may be wrong with them")
     parser.parse_args(arguments)
 
-    from . import info
+    from . import __version__, info
 
-    sys.stdout.write(info.text())
+    sys.stdout.write(info.text(__version__))
     return 0
 
 

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from . import __version__
 from .runtime import device as devices_
 from .runtime import settings
 from .runtime.errors import DeviceError
@@ -22,25 +21,34 @@ if TYPE_CHECKING:
 
 _PACKAGES = ("numpy", "vulkan", "cffi", "trio")
 _LOADER_VARIABLES = (
-    "VK_DRIVER_FILES", "VK_ADD_DRIVER_FILES", "VK_ICD_FILENAMES", "VK_INSTANCE_LAYERS", "VK_LOADER_DRIVERS_SELECT",
+    "VK_DRIVER_FILES",
+    "VK_ADD_DRIVER_FILES",
+    "VK_ICD_FILENAMES",
+    "VK_INSTANCE_LAYERS",
+    "VK_LOADER_DRIVERS_SELECT",
     "VK_LOADER_DRIVERS_DISABLE",
-)  # fmt: skip
+)
 _BYTES = ("storage_range", "allocation", "shared_memory")
 
 
-def text() -> str:
-    """The whole report. Never fails because something is missing: that is what it is there to tell."""
+def text(version: str) -> str:
+    """The whole report, for the library's ``version``. Never fails because something is missing: it is there
+    to tell.
+    """
     sections = (
-        ("Versions", versions()),
+        ("Versions", versions(version)),
         ("Devices", devices()),
         ("Environment variables in force", variables()),
         ("Things to look at", doubts()),
     )
-    return "\n\n".join(f"{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in sections) + "\n"
+    return (
+        "\n\n".join(f"{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in sections)
+        + "\n"
+    )
 
 
-def versions() -> Iterator[str]:
-    yield f"rasptorch {__version__} in {os.path.dirname(os.path.abspath(__file__))}"
+def versions(version: str) -> Iterator[str]:
+    yield f"rasptorch {version} in {os.path.dirname(os.path.abspath(__file__))}"
     yield f"Python {platform.python_version()} ({sys.executable})"
     yield f"{platform.platform()}, {os.cpu_count()} cores"
     for name in _PACKAGES:
@@ -54,7 +62,7 @@ def _version(package: str) -> str:
         return "is not installed"
 
 
-# -- devices ----------------------------------------------------------------------------------------------------------
+# -- devices -------------------------------------------------------------------------------------------------
 def devices() -> Iterator[str]:
     """The cpu, then what Vulkan has, or what to do where it has nothing."""
     traits = devices_.get("cpu").driver.traits
@@ -83,7 +91,9 @@ def _lines_of(report: VulkanReport) -> Iterator[str]:
     yield f"vulkan:{report.index}: {report.name} ({report.kind}); {use}"
     api = ".".join(map(str, report.api_version))
     yield f"    Vulkan {api}, driver {report.driver or 'unnamed'} (version {report.driver_version:#x})"
-    limits = ", ".join(f"{name.replace('_', ' ')} {_amount(name, value)}" for name, value in report.limits.items())
+    limits = ", ".join(
+        f"{name.replace('_', ' ')} {_amount(name, value)}" for name, value in report.limits.items()
+    )
     yield f"    limits: {limits}"
     for has, word in ((True, "has"), (False, "has not")):
         found = [name for name, value in report.features.items() if value is has]
@@ -104,9 +114,9 @@ def _size(nbytes: int) -> str:
     return f"{nbytes} B"
 
 
-# -- settings ---------------------------------------------------------------------------------------------------------
+# -- settings ------------------------------------------------------------------------------------------------
 def variables() -> Iterator[str]:
-    """Every setting with its value; a star where the environment sets it. Then what steers the Vulkan loader."""
+    """Every setting with its value, a star where the environment sets it; then what steers the loader."""
     width = max(len(entry.variable) for entry in settings.TABLE)
     for entry in settings.TABLE:
         star = "*" if os.environ.get(entry.variable) else " "
@@ -117,17 +127,25 @@ def variables() -> Iterator[str]:
             yield f"* {name:<{width}} = {os.environ[name]}"
 
 
-# -- what may be wrong ------------------------------------------------------------------------------------------------
+# -- what may be wrong ---------------------------------------------------------------------------------------
 def doubts() -> list[str]:
     reports, _ = _vulkan()
     found = [
-        *copies_of_modules((name, getattr(module, "__file__", None)) for name, module in list(sys.modules.items())),
+        *copies_of_modules(
+            (name, getattr(module, "__file__", None)) for name, module in list(sys.modules.items())
+        ),
         *several_installations(),
         *same_names([report.name for report in reports]),
-        *(f"vulkan:{report.index} ({report.name}) says: {doubt}" for report in reports for doubt in report.doubts),
+        *(
+            f"vulkan:{report.index} ({report.name}) says: {doubt}"
+            for report in reports
+            for doubt in report.doubts
+        ),
     ]
     if reports and all(report.kind == "software" for report in reports):
-        found.append("all Vulkan devices are software: they compute on the processor, usually slower than device='cpu'")
+        found.append(
+            "all Vulkan devices are software: they compute on the processor, usually slower than device='cpu'"
+        )
     if np.lib.NumpyVersion(np.__version__) < "1.26.0":
         found.append(f"NumPy {np.__version__} is older than 1.26, the oldest that is supported")
     return found or ["nothing"]
@@ -136,10 +154,15 @@ def doubts() -> list[str]:
 def copies_of_modules(loaded: Iterable[tuple[str, str | None]]) -> Iterator[str]:
     """Modules of ours that are loaded from one file under two names, or under one name from two places.
 
-    ``loaded`` are names and files. A second copy has its own device table and its own dtypes: comparisons fail for no visible reason.
+    ``loaded`` are names and files. A second copy has its own device table and its own dtypes: comparisons
+    fail for no visible reason.
     """
     home = os.path.realpath(os.path.dirname(os.path.abspath(__file__)))
-    ours = (home, os.path.realpath(os.path.join(home, "runtime")), os.path.realpath(os.path.join(home, "shaders")))
+    ours = (
+        home,
+        os.path.realpath(os.path.join(home, "runtime")),
+        os.path.realpath(os.path.join(home, "shaders")),
+    )
     names: dict[str, list[str]] = {}
     for name, path in loaded:
         if name == "__main__" or not path:
@@ -164,14 +187,18 @@ def several_installations() -> Iterator[str]:
         )
     )
     if len(found) > 1:
-        yield f"there are {len(found)} copies of rasptorch on sys.path, the first one counts: {', '.join(found)}"
-    places = {str(d.locate_file("")) for d in metadata.distributions(name="rasptorch")}
-    if len(places) > 1:
-        yield f"rasptorch is installed {len(places)} times: {', '.join(sorted(places))}"
+        places = ", ".join(found)
+        yield f"there are {len(found)} copies of rasptorch on sys.path, the first one counts: {places}"
+    installed = {str(d.locate_file("")) for d in metadata.distributions(name="rasptorch")}
+    if len(installed) > 1:
+        yield f"rasptorch is installed {len(installed)} times: {', '.join(sorted(installed))}"
 
 
 def same_names(names: Sequence[str]) -> Iterator[str]:
     for name, count in Counter(names).items():
         if count > 1:
             which = ", ".join(f"vulkan:{k}" for k, other in enumerate(names) if other == name)
-            yield f"{count} devices are called {name!r} ({which}): choose by number, RASPTORCH_DEVICE by name takes the first"
+            yield (
+                f"{count} devices are called {name!r} ({which}): choose by number, "
+                "RASPTORCH_DEVICE by name takes the first"
+            )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from typing import Any
 
 from .runtime import device as devices_
 from .runtime.device import Device
 from .runtime.statistics import Statistics
+from .runtime.stream import Stream as EngineStream
 from .runtime.waiting import in_trio_task
 
 
@@ -28,6 +30,28 @@ def statistics(device: str | Device = "cpu") -> Statistics:
     with found.lock:
         found.pool.collect()
         return found.statistics.snapshot()
+
+
+class Stream(EngineStream):
+    """An ordered queue of commands on ``device``, beside the default one.
+
+    ``record() -> Fence``, ``wait_for(fence)``, ``flush()``, ``synchronize()`` (``await`` it under Trio), ``await has_room()``.
+    """
+
+    def __init__(self, device: str | Device = "cpu", name: str = "") -> None:
+        found = devices_.get(device)
+        super().__init__(found, name)
+        found.add_stream(self)
+
+
+def stream(stream: EngineStream) -> AbstractContextManager[EngineStream]:
+    """``with rt.stream(s):`` operations on ``s``'s device go to ``s`` in this context."""
+    return stream.device.using(stream)
+
+
+def current_stream(device: str | Device = "cpu") -> EngineStream:
+    """The stream operations on a device go to here."""
+    return devices_.get(device).stream()
 
 
 def synchronize(device: str | Device | None = None) -> Any:

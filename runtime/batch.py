@@ -39,6 +39,15 @@ class Batch:
         self.slots.append(slot)
         return slot.index
 
+    def cut(self, key: int, slots: int, scalars: int) -> None:
+        """Forget a command of which only a part was added: go back to these lengths."""
+        del self.key[key:], self.scalars[scalars:]
+        for slot in self.slots[slots:]:
+            slot.batch = 0
+        del self.slots[slots:]
+        while self.fresh and self.fresh[-1] >= slots:
+            self.fresh.pop()
+
     def living(self) -> tuple[int, ...]:
         """Which of the new storages somebody can still see."""
         slots = self.slots

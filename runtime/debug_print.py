@@ -1,7 +1,8 @@
 """Prints what the engine does: the observer that ``RASPTORCH_DEBUG`` installs on every device.
 
-1: devices as they are opened. 2: a line per submission. 3: the kernels of each plan when it is made. 4: also waits,
-transfers and finished submissions. Lines go to standard error, one write each, so that threads do not mix theirs.
+1: devices as they are opened. 2: a line per submission. 3: the kernels of each plan when it is made. 4: also
+waits, transfers and finished submissions. Lines go to standard error, one write each, so that threads do not
+mix theirs.
 """
 
 from __future__ import annotations
@@ -29,11 +30,13 @@ class DebugPrinter(Observer):
         self._plan = "hit", 0.0
         traits = device.driver.traits
         if self.level >= 1:
-            _say(
-                device.name, "opened",
-                f"{traits.name} ({traits.kind}), tensors up to {size(traits.max_range).strip()}, {traits.storage_buffers} storage buffers,"
-                f" int64 {_yes(traits.int64)}, float64 {_yes(traits.float64)}",
-            )  # fmt: skip
+            largest = size(traits.max_range).strip()
+            text = (
+                f"{traits.name} ({traits.kind}), tensors up to {largest}, "
+                f"{traits.storage_buffers} storage buffers, "
+                f"int64 {_yes(traits.int64)}, float64 {_yes(traits.float64)}"
+            )
+            _say(device.name, "opened", text)
 
     def batch_planned(self, stream: Stream, plan: Plan, commands: int, hit: bool, seconds: float) -> None:
         self._plan = ("hit" if hit else "miss"), seconds
@@ -43,7 +46,14 @@ class DebugPrinter(Observer):
                     _say(stream.name, f"level {number}", kernel_line(kernel))
 
     def batch_submitted(
-        self, stream: Stream, fence: Fence, plan: Plan, commands: int, reused: bool, began: float, seconds: float
+        self,
+        stream: Stream,
+        fence: Fence,
+        plan: Plan,
+        commands: int,
+        reused: bool,
+        began: float,
+        seconds: float,
     ) -> None:
         if self.level < 2:
             return
@@ -51,8 +61,9 @@ class DebugPrinter(Observer):
         kernels = plan.kernels
         _say(
             stream.name, f"#{fence.value}",
-            f"{commands:5d} commands {len(kernels):4d} kernels {plan.fused:5d} fused {len(plan.levels):4d} levels  "
-            f"plan {found:<4} {duration(planning)}  {'reused' if reused else 'record'} {duration(seconds)}  "
+            f"{commands:5d} commands {len(kernels):4d} kernels {plan.fused:5d} fused "
+            f"{len(plan.levels):4d} levels  plan {found:<4} {duration(planning)}  "
+            f"{'reused' if reused else 'record'} {duration(seconds)}  "
             f"touches {size(touched(kernels))}  temporaries {size(plan.arena)}",
         )  # fmt: skip
 
@@ -90,7 +101,9 @@ def _operand(operand: Operand) -> str:
 
 def touched(kernels: list[Kernel]) -> int:
     """Bytes the kernels read and write, each operand's range counted once per kernel."""
-    return sum(access.end - access.start for kernel in kernels for access in (*kernel.reads(), *kernel.writes()))
+    return sum(
+        access.end - access.start for kernel in kernels for access in (*kernel.reads(), *kernel.writes())
+    )
 
 
 def size(nbytes: int) -> str:

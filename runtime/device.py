@@ -77,11 +77,14 @@ class Device:
 
     # -- streams --------------------------------------------------------------------------------------------------
     def new_stream(self, name: str = "") -> Stream:
+        stream = Stream(self, name)
+        self.add_stream(stream)
+        return stream
+
+    def add_stream(self, stream: Stream) -> None:
         with self.lock:
-            stream = Stream(self, name)
             self.several_streams = len(self.streams) > 0
             self.streams.add(stream)
-        return stream
 
     def gathering(self, slot: Slot) -> Stream | None:
         """The stream whose open batch uses a storage. There is at most one; called with the lock held."""

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any, Final
 from . import settings, waiting
 from .batch import Batch
 from .buffer import Buffer, Memory
-from .errors import OutOfMemory
+from .capture import Captured, CaptureError, Recording
+from .errors import DeviceError, OutOfMemory
 from .fence import Fence
 from .interrupts import Uninterrupted
 from .storage import Slot, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from .command import CommandSpec
     from .device import Device
@@ -44,6 +45,8 @@ class Stream:
         self._unfinished: deque[tuple[int, Any, Plan]] = deque()
         self._done = 0
         self._crowded = False
+        self._wanted: list[Fence] = []  # what the next submission has to wait for because the user said so
+        self.capturing: Recording | None = None
 
     def __repr__(self) -> str:
         return f"Stream({self.name}, submitted={self.submitted}, completed={self.completed()})"
@@ -65,20 +68,21 @@ class Stream:
         """Add a command; returns the storages of its new outputs.
 
         ``inputs`` and ``targets`` (existing storages written in place) are (slot, offset in elements); new outputs go into
-        ``memory``. Raises the
-        stream's failure if it has failed, `TooMuchInFlight` past the hard limit inside Trio.
+        ``memory``. Raises the stream's failure if it has failed, `TooMuchInFlight` past the hard limit inside Trio.
         """
         watched = self.device.observers.wants_commands
         began = perf_counter() if watched else 0.0
+        if self._crowded:
+            self._make_room()  # first: where it raises, nothing has been enqueued
         with self._lock:
             if self.failure is not None:
                 raise self.failure
             for slot, _ in targets:
                 if slot.readbacks:
-                    self._keep_readbacks(slot)
+                    self.keep_readbacks(slot)
             batch = self._batch
-            ident, key = batch.id, batch.key
-            mark = len(key)
+            ident, key, slots = batch.id, batch.key, batch.slots
+            marks = len(key), len(slots), len(batch.scalars)
             try:
                 key.append(spec)
                 for slot, offset in inputs:
@@ -91,30 +95,28 @@ class Stream:
                     slot = self.device.error_slot()
                     key.append(slot.index if slot.batch == ident else self._adopt(slot))
                     key.append(0)
-            except BaseException:
-                del key[mark:]
+                made = []
+                fresh = batch.fresh
+                for nbytes in spec.fresh:
+                    slot = Slot(self, nbytes)
+                    slot.memory = memory
+                    slot.batch = ident
+                    slot.index = len(slots)
+                    fresh.append(slot.index)
+                    slots.append(slot)
+                    made.append(Storage(slot))  # now, so that a flush below sees that somebody holds it
+                if scalars:
+                    batch.scalars.extend(scalars)
+                batch.commands += 1
+                batch.nbytes += spec.nbytes
+            except BaseException:  # an operand that failed, or Ctrl-C
+                batch.cut(*marks)
                 raise
-            made = []
-            slots, fresh = batch.slots, batch.fresh
-            for nbytes in spec.fresh:
-                slot = Slot(self, nbytes)
-                slot.memory = memory
-                slot.batch = ident
-                slot.index = len(slots)
-                fresh.append(slot.index)
-                slots.append(slot)
-                made.append(Storage(slot))  # now, so that a flush below sees that somebody holds it
-            if scalars:
-                batch.scalars.extend(scalars)
-            batch.commands += 1
-            batch.nbytes += spec.nbytes
             now = settings.current
-            if batch.commands >= now.flush_commands or batch.nbytes >= now.idle_bytes:
+            if (batch.commands >= now.flush_commands or batch.nbytes >= now.idle_bytes) and self.capturing is None:
                 self._maybe_flush(batch, now)
         if watched:
             self._tell_enqueued(spec, began)
-        if self._crowded:
-            self._make_room()
         return made
 
     def _tell_enqueued(self, spec: CommandSpec, began: float) -> None:
@@ -124,13 +126,17 @@ class Stream:
                 observer.command_enqueued(self, spec, began, seconds)
 
     def _adopt(self, slot: Slot) -> int:
+        self.take_over(slot)
+        return self._batch.adopt(slot)
+
+    def take_over(self, slot: Slot) -> None:
+        """A storage is known to one open batch only: submit the one that knows it, ours comes after that."""
         if slot.batch and self.device.several_streams:
             holder = self.device.gathering(slot)
             if holder is not None:
-                holder.submit()  # a storage is known to one open batch only, and this one comes after that
-        return self._batch.adopt(slot)
+                holder.submit()
 
-    def _keep_readbacks(self, slot: Slot) -> None:
+    def keep_readbacks(self, slot: Slot) -> None:
         """Somebody reads this storage's mapped memory later; copy the value aside before it is overwritten."""
         readers, slot.readbacks = slot.readbacks or [], None
         for reader in readers:
@@ -160,22 +166,30 @@ class Stream:
                     self._flush()
             return Fence(self, self.submitted)
 
-    def _flush(self) -> None:
+    def _flush(self) -> Plan:
+        if self.capturing is not None:
+            self.capturing.refuse()
         if self.failure is not None:
             raise self.failure
         batch, self._batch = self._batch, Batch()
-        device = self.device
-        living = batch.living()
+        slots = dict(enumerate(batch.slots))
         try:
-            plan, hit, seconds = device.plans.find(batch.key, living)
-            began = perf_counter()
-            buffers, arena = self._bind(batch, plan)
+            plan, hit, seconds = self.device.plans.find(batch.key, batch.living())
+            for observer in self.device.observers.active:
+                observer.batch_planned(self, plan, batch.commands, hit, seconds)
+            self.launch(slots, plan, batch.scalars, batch.commands)
         except BaseException as problem:
             self._abandon(batch, problem)
             raise
+        return plan
+
+    def launch(self, slots: Mapping[int, Slot], plan: Plan, scalars: Sequence[float], commands: int) -> None:
+        """Bind ``plan`` to memory and submit it. ``slots`` are the storages by their numbers in the plan."""
+        device = self.device
+        began = perf_counter()
+        buffers, arena = self._bind(slots, plan)
         value = self.submitted + 1
-        recording, reused = self._submit(batch, plan, buffers, arena, value)
-        slots = batch.slots
+        recording, reused = self._submit(slots, plan, scalars, buffers, arena, value)
         for index in plan.bound:
             slot = slots[index]
             if slot.used is None:
@@ -188,19 +202,18 @@ class Stream:
             device.pool.give_back(arena, {self: value})
         self._unfinished.append((value, recording, plan))
         counters = device.statistics
-        counters.commands += batch.commands
+        counters.commands += commands
         counters.kernels_fused += plan.fused
         counters.submissions += 1
         counters.in_flight = len(self._unfinished)
         for observer in device.observers.active:
-            observer.batch_planned(self, plan, batch.commands, hit, seconds)
-            observer.batch_submitted(self, fence, plan, batch.commands, reused, began, perf_counter() - began)
+            observer.batch_submitted(self, fence, plan, commands, reused, began, perf_counter() - began)
         self._retire()
         self._crowded = len(self._unfinished) > settings.current.in_flight
 
-    def _bind(self, batch: Batch, plan: Plan) -> tuple[list[Buffer], Buffer | None]:
+    def _bind(self, slots: Mapping[int, Slot], plan: Plan) -> tuple[list[Buffer], Buffer | None]:
         """A buffer for every value that outlives the batch, and one for all that do not."""
-        slots, pool = batch.slots, self.device.pool
+        pool = self.device.pool
         buffers = []
         for index in plan.bound:
             slot = slots[index]
@@ -211,13 +224,14 @@ class Stream:
         return buffers, arena
 
     def _submit(
-        self, batch: Batch, plan: Plan, buffers: list[Buffer], arena: Buffer | None, value: int
-    ) -> tuple[Any, bool]:
+        self, slots: Mapping[int, Slot], plan: Plan, scalars: Sequence[float], buffers: list[Buffer], arena: Buffer | None,
+        value: int,
+    ) -> tuple[Any, bool]:  # fmt: skip
         device = self.device
         try:
             recording, reused = device.recordings.find(plan, buffers if arena is None else [*buffers, arena], self, value)
             device.driver.submit(
-                self.timeline, value, recording, batch.scalars, self._waits(batch, plan), device.statistics
+                self.timeline, value, recording, scalars, self._waits(slots, plan), device.statistics
             )
         except BaseException as problem:
             if arena is not None:
@@ -227,16 +241,18 @@ class Stream:
         self.submitted = value
         return recording, reused
 
-    def _waits(self, batch: Batch, plan: Plan) -> list[tuple[Any, int]]:
+    def _waits(self, slots: Mapping[int, Slot], plan: Plan) -> list[tuple[Any, int]]:
         """What other streams must have finished first: the last writer of what we read, every user of what we write."""
         waits: dict[Stream, int] = {}
+        for fence in self._wanted:
+            waits[fence.stream] = max(fence.value, waits.get(fence.stream, 0))
+        self._wanted = []
         for index in plan.bound:
-            slot = batch.slots[index]
-            fence = slot.written
+            fence = slots[index].written
             if fence is not None and fence.stream is not self:
                 waits[fence.stream] = max(fence.value, waits.get(fence.stream, 0))
         for index in plan.written:
-            for stream, value in (batch.slots[index].used or {}).items():
+            for stream, value in (slots[index].used or {}).items():
                 if stream is not self:
                     waits[stream] = max(value, waits.get(stream, 0))
         return [(stream.timeline, value) for stream, value in waits.items() if value > stream.completed()]
@@ -248,6 +264,64 @@ class Stream:
             batch.slots[index].failure = problem
         if not isinstance(problem, OutOfMemory):
             self.poison(problem)
+
+    # -- ordering and capture, for users --------------------------------------------------------------------------
+    def record(self) -> Fence:
+        """The fence of everything enqueued so far; nothing is submitted by asking."""
+        with self._lock:
+            return Fence(self, self.submitted + (self._batch.commands > 0))
+
+    def wait_for(self, fence: Fence) -> None:
+        """What is enqueued here from now on runs after ``fence``. Only enqueues; the device does the waiting."""
+        if fence.stream.device is not self.device:
+            raise DeviceError(f"{self.name} cannot wait for a fence of {fence.stream.device}: await it, or wait for it, on the host")
+        with self._lock:
+            if fence.stream is not self:
+                self.submit()
+                if fence.value > fence.stream.submitted:
+                    fence.stream.submit()
+                self._wanted.append(fence)
+
+    def synchronize(self) -> Fence | None:
+        """Wait until everything enqueued so far is done; in a Trio task: ``await stream.synchronize()``."""
+        fence = self.flush()
+        if waiting.in_trio_task():
+            return fence
+        fence.wait()
+        return None
+
+    def begin_capture(self) -> Recording:
+        """From now on commands are kept together until `end_capture`; nothing else may submit them."""
+        with self._lock:
+            if self.capturing is not None:
+                raise CaptureError("captures cannot be nested on one stream")
+            self.submit()
+            self.capturing = Recording(self)
+            return self.capturing
+
+    def end_capture(self, inputs: Sequence[Slot], results: Sequence[Storage]) -> Captured | None:
+        """Run what was gathered, and keep it. None if there was nothing to run."""
+        with self._lock:
+            recording, self.capturing = self.capturing, None
+            batch = self._batch
+            if recording is None or not batch.commands:
+                return None
+            plan = self._flush()
+            return Captured(self, batch, plan, inputs, results, recording)
+
+    def cancel_capture(self, problem: BaseException) -> None:
+        """Forget what was gathered since `begin_capture`: the function did not come to its end."""
+        with self._lock:
+            self.capturing = None
+            batch, self._batch = self._batch, Batch()
+            for index in batch.fresh:
+                batch.slots[index].failure = problem
+
+    def commands_gathered(self) -> int:
+        return self._batch.commands
+
+    def scalars_so_far(self) -> int:
+        return len(self._batch.scalars)
 
     # -- finishing ------------------------------------------------------------------------------------------------
     def completed(self) -> int:
@@ -287,6 +361,10 @@ class Stream:
     async def has_room(self) -> None:
         """In a Trio task: come back when another submission can go out without piling up. Always a checkpoint."""
         await waiting.wait_trio(Fence(self, self._last_over(settings.current.in_flight - 1)))
+
+    def make_room_if_crowded(self) -> None:
+        if self._crowded:
+            self._make_room()
 
     def _make_room(self) -> None:
         """Back-pressure, outside the lock: a script waits for the oldest submission; Trio must come and ask."""

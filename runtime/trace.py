@@ -1,8 +1,7 @@
-"""A recording of what the engine did, and its form as Chrome trace events.
+"""A recording of what the engine did.
 
-`Tracer` is an observer that keeps what it is told. `place_on_host_clock` puts what a device measured on the clock of the
-host, and `chrome_trace` writes everything as the JSON that ``chrome://tracing`` and Perfetto open (format: "Trace Event
-Format", Google, 2016).
+`Tracer` is an observer that keeps what it is told. `place_on_host_clock` puts what a device measured on the
+clock of the host. `rasptorch.profile` is how users come by it.
 """
 
 from __future__ import annotations
@@ -10,7 +9,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import pairwise
+from itertools import count, pairwise
 from math import inf
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -57,8 +56,8 @@ class Instant:
 class Submission:
     """One submission, from its driver call to when somebody saw that it was done.
 
-    ``began`` and ``seconds`` are those of recording and submitting it. ``started`` and ``ended`` are the device's, filled in by
-    `place_on_host_clock`; ``exact`` tells whether they were measured.
+    ``began`` and ``seconds`` are those of recording and submitting it. ``started`` and ``ended`` are the
+    device's, filled in by `place_on_host_clock`; ``exact`` tells whether they were measured.
     """
 
     device: str
@@ -88,6 +87,8 @@ class Tracer(Observer):
     submissions: list[Submission] = field(default_factory=list)
     threads: dict[int, str] = field(default_factory=dict)
     _open: dict[tuple[Stream, int], Submission] = field(default_factory=dict)
+    _here: threading.local = field(default_factory=threading.local)
+    _numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _streams: dict[Stream, str] = field(default_factory=dict)
     _planned: dict[Stream, tuple[float, dict[str, Any]]] = field(default_factory=dict)
     _labels: dict[int, tuple[Plan, tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
@@ -98,14 +99,23 @@ class Tracer(Observer):
     def batch_planned(self, stream: Stream, plan: Plan, commands: int, hit: bool, seconds: float) -> None:
         if not hit:
             found = {"commands": commands, "kernels": len(plan.kernels), "fused": plan.fused}
-            # Streams tell of planning when they have submitted: `batch_submitted` comes next and knows when that began.
+            # Streams tell of planning when they have submitted: `batch_submitted` comes next, with the time.
             self._planned[stream] = seconds, found
 
     def batch_submitted(
-        self, stream: Stream, fence: Fence, plan: Plan, commands: int, reused: bool, began: float, seconds: float
+        self,
+        stream: Stream,
+        fence: Fence,
+        plan: Plan,
+        commands: int,
+        reused: bool,
+        began: float,
+        seconds: float,
     ) -> None:
         _, names, shapes = self._labelled(plan)
-        made = Submission(stream.device.name, self._label(stream), fence.value, names, shapes, commands, began, seconds)
+        made = Submission(
+            stream.device.name, self._label(stream), fence.value, names, shapes, commands, began, seconds
+        )
         self.submissions.append(made)
         self._open[stream, fence.value] = made
         planned = self._planned.pop(stream, None)
@@ -123,7 +133,14 @@ class Tracer(Observer):
 
     def waited(self, fence: Fence, began: float, seconds: float, blocking: bool) -> None:
         category = "wait" if blocking else "await"
-        self._span(fence.stream, category, f"{category} submission {fence.value}", began, seconds, {"submission": fence.value})
+        self._span(
+            fence.stream,
+            category,
+            f"{category} submission {fence.value}",
+            began,
+            seconds,
+            {"submission": fence.value},
+        )
 
     def transferred(self, stream: Stream, direction: str, nbytes: int) -> None:
         self._instant(stream, "transfer", direction, {"bytes": nbytes})
@@ -138,10 +155,25 @@ class Tracer(Observer):
         self._labels.clear()
 
     def _span(
-        self, stream: Stream, category: str, name: str, began: float, seconds: float, arguments: dict[str, Any]
+        self,
+        stream: Stream,
+        category: str,
+        name: str,
+        began: float,
+        seconds: float,
+        arguments: dict[str, Any],
     ) -> None:
         self.spans.append(
-            Span(category, name, began, began + seconds, self._thread(), stream.device.name, self._label(stream), arguments)
+            Span(
+                category,
+                name,
+                began,
+                began + seconds,
+                self._thread(),
+                stream.device.name,
+                self._label(stream),
+                arguments,
+            )
         )
 
     def _instant(self, stream: Stream, category: str, name: str, arguments: dict[str, Any]) -> None:
@@ -157,10 +189,12 @@ class Tracer(Observer):
         return label
 
     def _thread(self) -> int:
-        ident = threading.get_ident()
-        if ident not in self.threads:
-            self.threads[ident] = threading.current_thread().name
-        return ident
+        """A number of the calling thread's own. The system's numbers are given out again when threads end."""
+        found: int | None = getattr(self._here, "number", None)
+        if found is None:
+            found = self._here.number = next(self._numbers)
+            self.threads[found] = threading.current_thread().name
+        return found
 
     def _labelled(self, plan: Plan) -> tuple[Plan, tuple[str, ...], tuple[str, ...]]:
         """Names and shapes of a plan's kernels. The plan is kept too, so that its id stays its own."""
@@ -172,7 +206,7 @@ class Tracer(Observer):
         return found
 
 
-# -- what kernels are called ------------------------------------------------------------------------------------------
+# -- what kernels are called ---------------------------------------------------------------------------------
 def kernel_kind(kernel: Kernel) -> str:
     """``elementwise``, ``reduce``, ``matmul``, or the name of the hand-written kernel."""
     shader = getattr(kernel, "shader", None)
@@ -196,7 +230,9 @@ def _repeated(names: Sequence[str]) -> str:
 
 
 def kernel_shape(kernel: Kernel) -> str:
-    """What it runs over: ``64x64``, ``10 <- 10x512`` for reductions, ``64x512x784`` (rows, columns, depth) for matmul."""
+    """What it runs over: ``64x64``, ``10 <- 10x512`` for reductions, ``64x512x784`` (rows, columns, depth)
+    for matmul.
+    """
     known: Any = kernel
     if hasattr(kernel, "kept"):
         return f"{_times(known.kept)} <- {_times((*known.kept, *known.reduced))}" + (
@@ -211,19 +247,21 @@ def _times(shape: Sequence[int]) -> str:
     return "x".join(map(str, shape)) or "1"
 
 
-# -- device time on the host's clock ----------------------------------------------------------------------------------
+# -- device time on the host's clock -------------------------------------------------------------------------
 def place_on_host_clock(submissions: Sequence[Submission]) -> None:
     """Fill in ``started`` and ``ended`` of the submissions of one device.
 
-    A device's own clock runs beside the host's at an unknown distance, but no submission can start before its driver
-    call or end after it was seen to be done: these bounds hold the distance within a few microseconds once the device has
-    been idle before a submission. Where 0 is within them, the device uses the host's clock (software devices do).
-    Without times, a submission is taken to last from its driver call, or the end of the one before, until it was seen done.
+    A device's own clock runs beside the host's at an unknown distance, but no submission can start before its
+    driver call or end after it was seen to be done: these bounds hold the distance within a few microseconds
+    once the device has been idle before a submission. Where 0 is within them, the device uses the host's
+    clock (software devices do). Without times, a submission is taken to last from its driver call, or the end
+    of the one before, until it was seen done.
     """
     own = [s for s in submissions if s.times is not None and not s.times.thread]
     low = max((s.began - s.times.began for s in own if s.times is not None), default=0.0)
     high = min(
-        (s.seen - s.times.began - sum(s.times) for s in own if s.times is not None and s.seen is not None), default=inf
+        (s.seen - s.times.began - sum(s.times) for s in own if s.times is not None and s.seen is not None),
+        default=inf,
     )
     distance = 0.0 if low <= 0.0 <= high else low
     before = -inf
@@ -246,7 +284,9 @@ def kernel_times(submission: Submission) -> Iterator[tuple[str, str, float, floa
     known = len(times) == len(submission.kernels)
     at = submission.started
     for number, seconds in enumerate(times):
-        name, shape = (submission.kernels[number], submission.shapes[number]) if known else (f"dispatch {number}", "")
+        name, shape = (
+            (submission.kernels[number], submission.shapes[number]) if known else (f"dispatch {number}", "")
+        )
         yield name, shape, at, at + seconds
         at += seconds
 
@@ -258,95 +298,7 @@ def by_device(submissions: Sequence[Submission]) -> dict[str, list[Submission]]:
     return found
 
 
-# -- Chrome trace events ----------------------------------------------------------------------------------------------
-class _Writer:
-    """Events with whole nanoseconds from ``origin``: starts and ends are rounded alike, so what nests stays nested."""
-
-    def __init__(self, origin: float) -> None:
-        self._origin = origin
-        self.events: list[dict[str, Any]] = []
-        self._tracks: dict[tuple[int, object], int] = {}
-
-    def nanoseconds(self, at: float) -> int:
-        return round((at - self._origin) * 1e9)
-
-    def add(self, phase: str, name: str, category: str, at: float, process: int, track: int, **more: Any) -> None:
-        self.events.append(
-            {"ph": phase, "name": name, "cat": category, "ts": self.nanoseconds(at) / 1000, "pid": process, "tid": track, **more}
-        )
-
-    def span(
-        self, name: str, category: str, began: float, ended: float, process: int, track: int, arguments: dict[str, Any]
-    ) -> None:
-        length = (self.nanoseconds(ended) - self.nanoseconds(began)) / 1000
-        self.add("X", name, category, began, process, track, dur=length, args=arguments)
-
-    def process(self, number: int, name: str) -> None:
-        self._about("process_name", number, 0, name=name)
-        self._about("process_sort_index", number, 0, sort_index=number)
-
-    def track(self, process: int, key: object, name: str) -> int:
-        """The number of a row of a process; named when first asked for."""
-        found = self._tracks.get((process, key))
-        if found is None:
-            found = self._tracks[process, key] = sum(p == process for p, _ in self._tracks) + 1
-            self._about("thread_name", process, found, name=name)
-        return found
-
-    def _about(self, what: str, process: int, track: int, **arguments: Any) -> None:
-        self.events.append({"ph": "M", "name": what, "pid": process, "tid": track, "args": arguments})
-
-
-HOST_PROCESS = 1
-
-
-def chrome_trace(tracer: Tracer) -> dict[str, Any]:
-    """The recording as a JSON object: the host's threads as one process, then a process per device, a row per stream."""
-    writer = _Writer(tracer.origin)
-    writer.process(HOST_PROCESS, "host")
-    _write_host(writer, tracer)
-    for number, (device, submissions) in enumerate(by_device(tracer.submissions).items(), HOST_PROCESS + 1):
-        place_on_host_clock(submissions)
-        writer.process(number, device)
-        for submission in submissions:
-            _write_submission(writer, tracer, number, submission)
-    return {"traceEvents": writer.events, "displayTimeUnit": "ms"}
-
-
-def _write_host(writer: _Writer, tracer: Tracer) -> None:
-    for number, span in enumerate(tracer.spans):
-        row = writer.track(HOST_PROCESS, span.thread, tracer.threads[span.thread])
-        told = {"device": span.device, "stream": span.stream, **span.arguments}
-        if span.category == "await":  # tasks of one thread wait at the same time: events of their own, which need not nest
-            writer.add("b", span.name, "await", span.began, HOST_PROCESS, row, id=number, args=told)
-            writer.add("e", span.name, "await", span.ended, HOST_PROCESS, row, id=number)
-        else:
-            writer.span(span.name, span.category, span.began, span.ended, HOST_PROCESS, row, told)
-        if span.category == "submit":
-            flow = f"{span.stream}:{span.arguments['submission']}"
-            writer.add("s", "execution", "flow", span.began, HOST_PROCESS, row, id=flow)
-    for instant in tracer.instants:
-        row = writer.track(HOST_PROCESS, instant.thread, tracer.threads[instant.thread])
-        writer.add("i", instant.name, instant.category, instant.at, HOST_PROCESS, row, s="t", args=instant.arguments)
-
-
-def _write_submission(writer: _Writer, tracer: Tracer, process: int, submission: Submission) -> None:
-    row = writer.track(process, submission.stream, submission.stream)
-    told = {"submission": submission.value, "commands": submission.commands, "measured": submission.exact}
-    if submission.seen is None:
-        told["unfinished"] = True
-    if submission.times is not None and submission.times.thread:
-        told["thread"] = submission.times.thread
-    marks = list(kernel_times(submission))
-    ended = marks[-1][3] if marks else submission.ended
-    writer.span(f"submission {submission.value}", "execution", submission.started, ended, process, row, told)
-    flow = f"{submission.stream}:{submission.value}"
-    writer.add("f", "execution", "flow", submission.started, process, row, id=flow, bp="e")
-    for name, shape, began, end in marks:
-        writer.span(name, "kernel", began, end, process, row, {"shape": shape})
-
-
-# -- arithmetic with intervals ----------------------------------------------------------------------------------------
+# -- arithmetic with intervals -------------------------------------------------------------------------------
 def union(intervals: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
     """The intervals, sorted and joined where they meet."""
     joined: list[tuple[float, float]] = []

@@ -1,12 +1,13 @@
 """Measure rasptorch beside NumPy (and PyTorch), in one run, on this machine.
 
-    python tools/benchmark.py [--only w1,w3] [--devices cpu,gpu] [--seconds 1] [--torch] [--markdown] [--json FILE]
+python tools/benchmark.py [--only w1,w3] [--devices cpu,gpu] [--seconds 1] [--torch] [--markdown] [--json
+FILE]
 
 Every workload is a few variants of the same work: NumPy, each device with the result read back after every
-iteration ("readback"), with a wait and no readback ("compute"), with several iterations per wait ("steady"), and,
-where the work can be done in place, without new memory ("no alloc"). Each variant's result is compared with NumPy's
-in the same run. Variants take turns, round after round, so that whatever else the machine does hits all of them; the
-ratio to NumPy is the median of the ratios of the rounds.
+iteration ("readback"), with a wait and no readback ("compute"), with several iterations per wait ("steady"),
+and, where the work can be done in place, without new memory ("no alloc"). Each variant's result is compared
+with NumPy's in the same run. Variants take turns, round after round, so that whatever else the machine does
+hits all of them; the ratio to NumPy is the median of the ratios of the rounds.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ MOST_ROUNDS = 1000
 COUNTED = ("dispatches", "submissions", "allocations", "pipelines_created")
 
 
-# -- measuring --------------------------------------------------------------------------------------------------------
+# -- measuring -----------------------------------------------------------------------------------------------
 def error(result: Array, reference: Array) -> float:
     """Largest difference, relative to the largest magnitude of the reference."""
     wide, expected = np.asarray(result, np.float64), np.asarray(reference, np.float64)
@@ -62,20 +63,31 @@ def prepare(workload: Workload, devices: Sequence[str], torch_too: bool) -> list
             variant.error = error(got, reference)
             if not variant.error <= workload.tolerance:
                 raise SystemExit(
-                    f"{workload.key}, {variant.name}: differs from NumPy by {variant.error:.3g} of the largest value, "
-                    f"more than {workload.tolerance:g}"
+                    f"{workload.key}, {variant.name}: differs from NumPy by {variant.error:.3g} "
+                    f"of the largest value, more than {workload.tolerance:g}"
                 )
+        began = perf_counter()
         for _ in range(WARM_UP):
             variant.run()
+            if perf_counter() - began > 1:
+                break
         variants.append(variant)
     return variants
 
 
 def measure(variants: Sequence[Variant], seconds: float) -> None:
-    """Fill in samples, in turns, until each variant has had about ``seconds``; then count one more run of each."""
-    deadline = perf_counter() + seconds * len(variants)
+    """Fill in samples, in turns, until each variant has had about ``seconds``; then count one more run of
+    each.
+    """
+    began = perf_counter()
+    budget = seconds * len(variants)
     rounds = 0
-    while rounds < LEAST_ROUNDS or (perf_counter() < deadline and rounds < MOST_ROUNDS):
+    while rounds < MOST_ROUNDS:
+        spent = perf_counter() - began
+        if rounds >= LEAST_ROUNDS and spent > budget:
+            break
+        if rounds >= 2 and spent > 5 * budget:  # slow ones: fewer rounds rather than minutes
+            break
         for variant in variants:
             began = perf_counter()
             variant.run()
@@ -117,7 +129,7 @@ def run(workload: Workload, devices: Sequence[str], torch_too: bool, seconds: fl
     return [summary(workload, variant, variants[0]) for variant in variants]
 
 
-# -- telling ----------------------------------------------------------------------------------------------------------
+# -- telling -------------------------------------------------------------------------------------------------
 def machine(devices: Sequence[str]) -> dict[str, Any]:
     return {
         "platform": platform.platform(),
@@ -137,13 +149,31 @@ def _time(seconds: float) -> str:
     return f"{seconds * 1e6:.3g} us"
 
 
-HEADER = ("variant", "min", "p50", "p95", "mean", "std", "speed at p50", "x NumPy", "dispatches", "submissions", "allocations")
+HEADER = (
+    "variant",
+    "min",
+    "p50",
+    "p95",
+    "mean",
+    "std",
+    "speed at p50",
+    "x NumPy",
+    "dispatches",
+    "submissions",
+    "allocations",
+)
 
 
 def row(result: dict[str, Any]) -> tuple[str, ...]:
     counts = (f"{result[name]:g}" if name in result else "" for name in COUNTED[:3])
     times = (_time(result[name]) for name in ("min", "p50", "p95", "mean", "std"))
-    return result["variant"], *times, f"{result['speed']:.4g} {result['unit']}", f"{result['ratio']:.2f}", *counts
+    return (
+        result["variant"],
+        *times,
+        f"{result['speed']:.4g} {result['unit']}",
+        f"{result['ratio']:.2f}",
+        *counts,
+    )
 
 
 def table(results: Sequence[dict[str, Any]], markdown: bool) -> str:
@@ -155,23 +185,32 @@ def table(results: Sequence[dict[str, Any]], markdown: bool) -> str:
         return f"### {results[0]['title']}\n\n" + "\n".join(lines) + "\n"
     widths = [max(len(cells[k]) for cells in rows) for k in range(len(HEADER))]
     lines = [
-        "  ".join(cell.rjust(width) if k else cell.ljust(width) for k, (cell, width) in enumerate(zip(cells, widths, strict=True)))
+        "  ".join(
+            cell.rjust(width) if k else cell.ljust(width)
+            for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
+        )
         for cells in rows
     ]
-    return f"{results[0]['workload']}: {results[0]['title']}\n" + "\n".join(line.rstrip() for line in lines) + "\n"
+    return (
+        f"{results[0]['workload']}: {results[0]['title']}\n"
+        + "\n".join(line.rstrip() for line in lines)
+        + "\n"
+    )
 
 
 def heading(about: dict[str, Any], markdown: bool) -> str:
     named = "; ".join(f"{name}: {text}" for name, text in about["devices"].items())
     line = (
-        f"{about['platform']}, {about['cores']} cores, Python {about['python']}, NumPy {about['numpy']}; {named}; "
-        f"load {about['load'][0]:.2f}"
+        f"{about['platform']}, {about['cores']} cores, Python {about['python']}, NumPy {about['numpy']}; "
+        f"{named}; load {about['load'][0]:.2f}"
     )
-    note = "Times per iteration; x NumPy: median of the rounds' ratios, above 1 is faster; counts per iteration."
+    note = (
+        "Times per iteration; x NumPy: median of the rounds' ratios, above 1 is faster; counts per iteration."
+    )
     return f"{line}.\n{'' if not markdown else chr(10)}{note}\n"
 
 
-# -- the command line -------------------------------------------------------------------------------------------------
+# -- the command line ----------------------------------------------------------------------------------------
 def available(wanted: Sequence[str]) -> list[str]:
     found = []
     for name in wanted:
@@ -184,8 +223,12 @@ def available(wanted: Sequence[str]) -> list[str]:
 
 
 def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser("benchmark.py", description="Measure rasptorch beside NumPy on this machine.")
-    parser.add_argument("--only", default="", help="workloads, by the beginning of their name, separated by commas")
+    parser = argparse.ArgumentParser(
+        "benchmark.py", description="Measure rasptorch beside NumPy on this machine."
+    )
+    parser.add_argument(
+        "--only", default="", help="workloads, by the beginning of their name, separated by commas"
+    )
     parser.add_argument("--devices", default="cpu,gpu", help="rasptorch devices (default: cpu,gpu)")
     parser.add_argument("--seconds", type=float, default=1.0, help="time for each variant (default: 1)")
     parser.add_argument("--torch", action="store_true", help="measure PyTorch too, if it is installed")
@@ -201,7 +244,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     starts = tuple(name for name in options.only.split(",") if name)
     chosen = [w for w in workloads if not starts or w.key.startswith(starts)]
     if not chosen:
-        print(f"there is no {options.only}; there are: {', '.join(w.key for w in workloads)}", file=sys.stderr)
+        print(
+            f"there is no {options.only}; there are: {', '.join(w.key for w in workloads)}", file=sys.stderr
+        )
         return 2
     about = machine(devices)
     print(heading(about, options.markdown))

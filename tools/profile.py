@@ -1,6 +1,7 @@
 """Run a script under the profiler: ``python tools/profile.py [-o trace.json] [--table] script.py [args...]``.
 
-Open the trace in ``chrome://tracing`` or at https://ui.perfetto.dev. The code is in ``rasptorch/profiling.py``.
+Open the trace in ``chrome://tracing`` or at https://ui.perfetto.dev. The code is in
+``rasptorch/profiling.py``.
 """
 
 import os

@@ -20,11 +20,13 @@ CHECKED_STEPS = 20
 
 @dataclass
 class Variant:
-    """One way to do a workload's work. ``run`` does it ``inner`` times and has it finished when it returns."""
+    """One way to do a workload's work. ``run`` does it ``inner`` times; it is finished when that returns."""
 
     name: str
     run: Callable[[], object]
-    result: Callable[[], Array] | None  # to be compared with NumPy's; None where another variant's is the same
+    result: (
+        Callable[[], Array] | None
+    )  # to be compared with NumPy's; None where another variant's is the same
     inner: int = 1
     device: str = ""
     samples: list[float] = field(default_factory=list)  # seconds per iteration
@@ -34,7 +36,9 @@ class Variant:
 
 @dataclass(frozen=True)
 class Workload:
-    """``amount`` of ``unit`` per iteration turns seconds into a speed; ``variants`` takes devices and whether to include torch."""
+    """``amount`` of ``unit`` per iteration turns seconds into a speed; ``variants`` takes devices and whether
+    to include torch.
+    """
 
     key: str
     title: str
@@ -49,7 +53,7 @@ def _random(seed: int, *shapes: tuple[int, ...]) -> list[Array]:
     return [generator.randn(*shape).astype(np.float32) for shape in shapes]
 
 
-# -- a function of arrays, in all its variants ------------------------------------------------------------------------
+# -- a function of arrays, in all its variants ---------------------------------------------------------------
 def _functional(
     inputs: Sequence[Array],
     function: Callable[..., Any],
@@ -60,13 +64,17 @@ def _functional(
     numpy_out: Callable[..., Any] | None = None,
     torch_function: Callable[..., Any] | None = None,
 ) -> Callable[[Sequence[str], bool], Iterator[Variant]]:
-    """Variants of ``function(*tensors)``. ``in_place`` and ``numpy_out`` get a result to write to in front of the inputs."""
+    """Variants of ``function(*tensors)``. ``in_place`` and ``numpy_out`` get a result to write to in front of
+    the inputs.
+    """
 
     def variants(devices: Sequence[str], torch_too: bool) -> Iterator[Variant]:
         yield Variant("numpy", lambda: numpy_function(*inputs), lambda: np.asarray(numpy_function(*inputs)))
         if numpy_out is not None:
             out = np.empty_like(inputs[0])
-            yield Variant("numpy, no alloc", lambda: numpy_out(out, *inputs), lambda: np.array(numpy_out(out, *inputs)))
+            yield Variant(
+                "numpy, no alloc", lambda: numpy_out(out, *inputs), lambda: np.array(numpy_out(out, *inputs))
+            )
         for device in devices:
             yield from _on_device(device, inputs, function, steady, in_place)
         if torch_too:
@@ -80,7 +88,11 @@ def _functional(
 
 
 def _on_device(
-    device: str, inputs: Sequence[Array], function: Callable[..., Any], steady: int, in_place: Callable[..., Any] | None
+    device: str,
+    inputs: Sequence[Array],
+    function: Callable[..., Any],
+    steady: int,
+    in_place: Callable[..., Any] | None,
 ) -> Iterator[Variant]:
     tensors = [rt.tensor(x, device=device) for x in inputs]
 
@@ -115,7 +127,7 @@ def _on_device(
         yield Variant(f"{device}, no alloc", without_memory, of_out, steady, device)
 
 
-# -- the workloads ----------------------------------------------------------------------------------------------------
+# -- the workloads -------------------------------------------------------------------------------------------
 def _chain(x: Any, a: Any, b: Any) -> Any:
     for _ in range(100):
         x = x * a
@@ -207,18 +219,25 @@ def _w8() -> Workload:
 
 def _scalar(name: str, tensor: Any, device: str = "") -> Variant:
     return Variant(
-        name, lambda: [(tensor * 2).item() for _ in range(10)], lambda: np.array([(tensor * 2).item()]), 10, device
+        name,
+        lambda: [(tensor * 2).item() for _ in range(10)],
+        lambda: np.array([(tensor * 2).item()]),
+        10,
+        device,
     )
 
 
-# -- training ---------------------------------------------------------------------------------------------------------
+# -- training ------------------------------------------------------------------------------------------------
 def _mlp_data() -> tuple[list[tuple[Array, Array]], Array, Array]:
     """Weights (inputs x outputs) and biases of 784-512-512-10, a batch of 64 and its classes."""
     generator = np.random.RandomState(4)
     layers = []
     for inputs, outputs in ((784, 512), (512, 512), (512, 10)):
         bound = 1 / math.sqrt(inputs)
-        weight, bias = generator.uniform(-bound, bound, (inputs, outputs)), generator.uniform(-bound, bound, outputs)
+        weight, bias = (
+            generator.uniform(-bound, bound, (inputs, outputs)),
+            generator.uniform(-bound, bound, outputs),
+        )
         layers.append((weight.astype(np.float32), bias.astype(np.float32)))
     return layers, generator.randn(64, 784).astype(np.float32), generator.randint(0, 10, 64)
 
@@ -244,7 +263,9 @@ def _numpy_step(layers: list[tuple[Array, Array]], x: Array, classes: Array) -> 
     return float(loss)
 
 
-def _trainer(nn: Any, tensor: Callable[[Array], Any], sgd: Any, layers: Sequence[tuple[Array, Array]]) -> tuple[Any, Any]:
+def _trainer(
+    nn: Any, tensor: Callable[[Array], Any], sgd: Any, layers: Sequence[tuple[Array, Array]]
+) -> tuple[Any, Any]:
     """The same model in rasptorch or PyTorch, and its optimiser."""
     parts = []
     for weight, bias in layers:
@@ -303,7 +324,11 @@ def _repeat(step: Callable[[], Any], times: int, device: str) -> Callable[[], No
 def _training(name: str, step: Callable[[], Any], value: Callable[[Any], float], device: str = "") -> Variant:
     """Its result is the losses of the first steps: take it before anything is measured."""
     return Variant(
-        name, lambda: value(step()), lambda: np.array([value(step()) for _ in range(CHECKED_STEPS)]), 1, device
+        name,
+        lambda: value(step()),
+        lambda: np.array([value(step()) for _ in range(CHECKED_STEPS)]),
+        1,
+        device,
     )
 
 

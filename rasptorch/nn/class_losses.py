@@ -4,8 +4,11 @@ targets.
 
 from __future__ import annotations
 
+from ..autograd.node import Node
 from ..ops.arithmetic import where
 from ..ops.checked_index import checked_classes, class_mask, from_integers
+from ..ops.dispatch import tape
+from ..ops.functions import exp
 from ..ops.reduction import sum
 from ..ops.softmax import log_softmax
 from ..runtime.errors import DTypeError, ShapeError
@@ -70,6 +73,25 @@ def _of_numbers(
     return sum(loss) / counted
 
 
+def _mean_of_numbers(input: Tensor, logs: Tensor, target: Tensor, ignore_index: int) -> Tensor:
+    """The common case with a gradient of its own: ``(softmax - one-hot) / n`` is one kernel, where the
+    gradients of the single operations would need several.
+    """
+    axis = _class_axis("cross_entropy", logs)
+    classes = logs.shape[axis]
+    numbers = checked_classes(target, classes, ignore_index, "cross_entropy: target")
+    mask = class_mask(numbers, classes, axis)
+    counted = sum((numbers >= 0).to(logs.dtype))
+    out = -sum(where(mask, logs.detach(), 0.0)) / counted
+    return tape(out, "cross_entropy", _grad_mean_of_numbers, (input,), (logs, mask, numbers, counted), axis)
+
+
+def _grad_mean_of_numbers(n: Node, g: Tensor) -> tuple[Tensor]:
+    logs, mask, numbers, counted = n.values()
+    slope = exp(logs) - mask.to(logs.dtype)
+    return (where((numbers >= 0).unsqueeze(n.attributes), slope * (g / counted), 0.0),)
+
+
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -126,6 +148,9 @@ def cross_entropy(
     axis = _class_axis("cross_entropy", input)
     _checked_weight("cross_entropy", weight, input.shape[axis])
     logs = log_softmax(input, axis)
+    if weight is None and not label_smoothing and reduction == "mean" and target.dtype.category == 1:
+        if target.shape == input.shape[:axis] + input.shape[axis + 1 :]:
+            return _mean_of_numbers(input, logs, target, ignore_index)
     if target.shape == input.shape:
         return _of_probabilities(logs, target, weight, reduction, label_smoothing)
     if target.dtype.category != 1:

@@ -1,4 +1,5 @@
-"""Dropout (Srivastava et al., JMLR 15, 2014), scaled while training so that nothing is left to do afterwards."""
+"""Dropout (Srivastava et al., JMLR 15, 2014), scaled while training so that nothing is left to do afterwards.
+"""
 
 from __future__ import annotations
 

@@ -47,7 +47,9 @@ def _drawn(target: Tensor, draw: Callable[..., Tensor], generator: Generator | N
 
 def _drawn_dtype(target: Tensor) -> DType:
     if not target.dtype.is_floating_point:
-        raise DTypeError(f"random starting values are floating-point numbers, the tensor is {target.dtype.name}")
+        raise DTypeError(
+            f"random starting values are floating-point numbers, the tensor is {target.dtype.name}"
+        )
     return dt.float64 if target.dtype is dt.float64 else dt.float32
 
 

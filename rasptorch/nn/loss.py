@@ -67,7 +67,8 @@ class KLDivLoss(_Loss):
 
 
 class _Weighted(_Loss):
-    """Losses with an optional weight that follows ``.to`` but is no part of ``state_dict`` where it is None."""
+    """Losses with an optional weight that follows ``.to`` but is no part of ``state_dict`` where it is None.
+    """
 
     weight: Tensor | None
 

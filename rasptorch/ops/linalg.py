@@ -56,9 +56,17 @@ def _zero(dtype: Any) -> Any:
 
 def _grad_matmul(n: Node, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
     a, b = n.values()
-    da = sum_to(_product(g, b.mT), a.shape) if n.needs(0) else None
-    db = sum_to(_product(a.mT, g), b.shape) if n.needs(1) else None
-    return da, db
+    da = db = None
+    if n.needs(0):
+        da = _product(b, g.mT).mT if _is_transposed(a) else _product(g, b.mT)
+    if n.needs(1):
+        # For `x @ weight.T` this comes out as the weight lies in memory, so that nothing has to be turned around.
+        db = _product(g.mT, a).mT if _is_transposed(b) else _product(a.mT, g)
+    return None if da is None else sum_to(da, a.shape), None if db is None else sum_to(db, b.shape)
+
+
+def _is_transposed(x: Tensor) -> bool:
+    return x.layout.strides[-2] == 1 and x.layout.strides[-1] != 1
 
 
 def _product(a: Tensor, b: Tensor) -> Tensor:

@@ -6,11 +6,12 @@ Uniform numbers are bit-equal on every device; nothing depends on how commands w
 from __future__ import annotations
 
 import math
-import secrets
+import os
 import threading
 from typing import Any
 
 from ..runtime import dtype as dt
+from ..runtime.capture import live
 from ..runtime.command import CommandSpec, Program, Step, step
 from ..runtime.dtype import DType
 from ..runtime.errors import DTypeError
@@ -29,7 +30,7 @@ class Generator:
 
     def __init__(self, seed: int | None = None) -> None:
         self._lock = threading.Lock()
-        self.manual_seed(secrets.randbits(63) if seed is None else seed)
+        self.manual_seed(int.from_bytes(os.urandom(8), "little") >> 1 if seed is None else seed)
 
     def manual_seed(self, seed: int) -> Generator:
         """Start over from ``seed`` (taken modulo 2**64)."""
@@ -104,10 +105,9 @@ def uniform(layout: Layout, generator: Generator | None = None) -> Tensor:
     if not layout.dtype.is_floating_point:
         raise DTypeError(f"rand gives floating-point numbers, not {layout.dtype.name}; use randint")
     check_dtype("rand", layout.device, layout.dtype)
-    scalars: tuple[int, ...] = (generator or default_generator).draw()
-    if layout.dtype in _MASKS:
-        scalars = (*scalars, _MASKS[layout.dtype])
-    return enqueue(_bits_spec(layout, layout.dtype), (), scalars)
+    mask = (_MASKS[layout.dtype],) if layout.dtype in _MASKS else ()
+    draw = (generator or default_generator).draw
+    return enqueue(_bits_spec(layout, layout.dtype), (), live(layout.device.stream(), lambda: (*draw(), *mask)))
 
 
 def rand(*size: Any, generator: Generator | None = None, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False) -> Tensor:

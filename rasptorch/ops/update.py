@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from ..runtime import dtype as dt
+from ..runtime.capture import live
 from ..runtime.command import CommandSpec, Program
 from ..runtime.dtype import DType
 from ..runtime.errors import ShapeError
@@ -39,17 +40,21 @@ class Update:
         options: tuple[int, ...],
         written: Sequence[Tensor],
         read: Sequence[Tensor],
-        scalars: Sequence[float],
+        scalars: Callable[[], Sequence[float]],
     ) -> None:
-        """Enqueue one command; the versions of all that is ``written`` go up."""
+        """Enqueue one command; the versions of all that is ``written`` go up.
+
+        ``scalars()`` gives this step's numbers; a captured step calls it again at every replay.
+        """
         tensors = (*written, *read)
+        stream = written[0].layout.device.stream()
+        now = live(stream, scalars)
         key = (options, *[t.layout for t in tensors])
         spec = self._specs.get(key)
         if spec is None:
-            spec = self._specs.put(key, self._make(options, written, read, len(scalars)))
-        stream = written[0].layout.device.stream()
+            spec = self._specs.put(key, self._make(options, written, read, len(now)))
         places = [(t.storage.slot, t.offset) for t in tensors]
-        stream.enqueue(spec, places, scalars, places[: len(written)])
+        stream.enqueue(spec, places, now, places[: len(written)])
         for tensor in written:
             tensor.storage.version += 1
 

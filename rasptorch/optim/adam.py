@@ -125,24 +125,31 @@ class Adam(Optimizer):
             state.update(step=0, exp_avg=zeros_like(plain), exp_avg_sq=zeros_like(plain))
         if group["amsgrad"] and "max_exp_avg_sq" not in state:
             state["max_exp_avg_sq"] = zeros_like(parameter.detach())
-        state["step"] += 1
-        rate, decay, (beta1, beta2) = group["lr"], group["weight_decay"], group["betas"]
+        decay = group["weight_decay"]
         decays = NONE if decay == 0 else DECOUPLED if group["decoupled_weight_decay"] else COUPLED
         options = int(group["maximize"]), decays
-        take = decay, 1.0 - beta1, beta2, 1.0 - beta2
-        step = (
-            rate / (1.0 - beta1 ** state["step"]),
-            1.0 / math.sqrt(1.0 - beta2 ** state["step"]),
-            group["eps"],
-            1.0 - rate * decay,
-        )
+
+        def take() -> tuple[float, ...]:
+            beta1, beta2 = group["betas"]
+            return group["weight_decay"], 1.0 - beta1, beta2, 1.0 - beta2
+
+        def step() -> tuple[float, ...]:
+            state["step"] += 1
+            rate, (beta1, beta2) = group["lr"], group["betas"]
+            return (
+                rate / (1.0 - beta1 ** state["step"]),
+                1.0 / math.sqrt(1.0 - beta2 ** state["step"]),
+                group["eps"],
+                1.0 - rate * group["weight_decay"],
+            )
+
         mean, square = state["exp_avg"], state["exp_avg_sq"]
         if group["amsgrad"]:
             largest = state["max_exp_avg_sq"]
             _amsgrad_moments(options, (mean, square, largest), (parameter, gradient), take)
             _amsgrad_step(options, (parameter,), (mean, largest), step)
         else:
-            _adam(options, (parameter, mean, square), (gradient,), (*take, *step))
+            _adam(options, (parameter, mean, square), (gradient,), lambda: (*take(), *step()))
 
 
 class AdamW(Adam):

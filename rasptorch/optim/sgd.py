@@ -84,16 +84,21 @@ class SGD(Optimizer):
             raise OptimizerError("SGD: nesterov needs a momentum and no dampening")
 
     def _update(self, parameter: Tensor, gradient: Tensor, group: Group, state: dict[str, Any]) -> None:
-        rate, momentum, decay = group["lr"], group["momentum"], group["weight_decay"]
-        maximize, decays = int(group["maximize"]), int(decay != 0)
-        if momentum == 0:
-            _plain((maximize, decays), (parameter,), (gradient,), (rate, decay))
+        maximize, decays = int(group["maximize"]), int(group["weight_decay"] != 0)
+        if group["momentum"] == 0:
+            _plain((maximize, decays), (parameter,), (gradient,), lambda: (group["lr"], group["weight_decay"]))
             return
-        buffer = state.get("momentum_buffer")
-        intake = 1.0 - group["dampening"]
-        if buffer is None:
+        if "momentum_buffer" not in state:
+            state["momentum_buffer"] = zeros_like(parameter.detach())
+            first = True
+        else:
+            first = False
+
+        def scalars() -> tuple[float, ...]:
+            nonlocal first
             # The first step takes the whole gradient, whatever the dampening.
-            buffer = state["momentum_buffer"] = zeros_like(parameter.detach())
-            intake = 1.0
+            intake, first = 1.0 if first else 1.0 - group["dampening"], False
+            return group["lr"], group["weight_decay"], group["momentum"], intake
+
         options = maximize, decays, int(group["nesterov"])
-        _momentum(options, (parameter, buffer), (gradient,), (rate, decay, momentum, intake))
+        _momentum(options, (parameter, state["momentum_buffer"]), (gradient,), scalars)

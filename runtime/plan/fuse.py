@@ -18,7 +18,7 @@ from .decode import PlannedCommand
 from .group import PROLOGUE, Constant, Group, constant_of, group_of
 from .places import Place, access, express, squeezed
 
-MAX_STEPS = 48  # per kernel: enough to leave memory traffic behind, few enough for quick compilation and few registers
+MAX_STEPS = 100  # per kernel: enough to leave memory traffic behind, few enough for quick compilation and few registers
 MAX_SCALARS = 64
 
 
@@ -206,8 +206,14 @@ class Graph:
         members = {*a.members, *b.members}
         if any(self._escapes(p.value, members) for p in a.epilogue.current):
             return
-        if any(opcode == "index" for opcode, *_ in a.epilogue.steps) or self._apart(producer, number):
+        if self._apart(producer, number):
             return
+        assert b.core is not None
+        axes = b.core.attributes[1]
+        assert isinstance(axes, tuple)
+        numbered = any(opcode == "index" for opcode, *_ in a.epilogue.steps)
+        if numbered and axes != tuple(range(len(b.inner) - len(axes), len(b.inner))):
+            return  # the elements would be visited in another order than they are numbered
         if math.prod(a.shape) != math.prod(b.inner):
             return
         moved = {p: express(p, a.shape, b.inner) for p in (*a.epilogue.inputs, *a.epilogue.current)}

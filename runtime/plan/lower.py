@@ -14,7 +14,8 @@ from .group import PROLOGUE, Group
 from .places import Place, access
 from .plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, ReduceKernel, ShaderKernel
 
-CHUNK_MIN = 64  # elements per invocation; fewer are not worth another stage of a reduction
+CHUNK_MIN = 64  # elements per invocation at least, where a sum is shared
+SHARE_FROM = 2048  # elements of a sum below which another stage costs more than it saves
 
 
 def identity(dtype: DType) -> Program:
@@ -108,7 +109,7 @@ class Lowering:
     def splits(self, outputs: int, length: int) -> int:
         """How many invocations share one output's sum of ``length`` elements."""
         enough = -(-length // self._traits.reduce_chunk)
-        busy = min(-(-self._traits.parallelism // max(outputs, 1)), length // CHUNK_MIN)
+        busy = min(-(-self._traits.parallelism // max(outputs, 1)), length // CHUNK_MIN) if length >= SHARE_FROM else 1
         return max(1, enough, busy)
 
     def _temporary(self, nbytes: int) -> int:

@@ -92,10 +92,13 @@ def emit(key: ReduceKey, abilities: Abilities) -> bytes:
         bases = [walked(m, starts[k], position, strides[k][: key.kept]) for k in range(early)]
         scalars, after = scalars_of(m, program, words.at, abilities)
 
+        numbered = any(step.opcode == "index" for step in program.steps)
+
         def value(r: int) -> int:
             inner = coordinates(m, r, reduced_dims, key.reduced) if key.reduced else []
             loaded = [source.load(walked(m, bases[k], inner, strides[k][key.kept :])) for k, source in enumerate(sources)]
-            return evaluate(m, program, loaded, scalars, abilities)[0]
+            index = m.add(m.mul(output, length), r) if numbered else None  # reduced axes come last then: see fusion
+            return evaluate(m, program, loaded, scalars, abilities, index)[0]
 
         total = _accumulated(m, key, split, splits, length, value, abilities)
         if key.partial:

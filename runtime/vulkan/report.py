@@ -9,14 +9,24 @@ from .loader import api, instance
 from .physical import Physical, choose, describe, unsuitable
 
 _FLAGS = (
-    (0x1, "device local"), (0x2, "host visible"), (0x4, "coherent"), (0x8, "cached"), (0x10, "lazily allocated"),
-    (0x20, "protected"), (0x40, "device coherent"), (0x80, "device uncached"),
-)  # fmt: skip
+    (0x1, "device local"),
+    (0x2, "host visible"),
+    (0x4, "coherent"),
+    (0x8, "cached"),
+    (0x10, "lazily allocated"),
+    (0x20, "protected"),
+    (0x40, "device coherent"),
+    (0x80, "device uncached"),
+)
 # Vulkan 1.2, table "Required Limits": a driver that promises less is not to be believed.
 _REQUIRED_AT_LEAST = {
-    "storage_range": 1 << 27, "allocation": 1 << 30, "storage_buffers": 4, "groups": 65535, "invocations": 128,
+    "storage_range": 1 << 27,
+    "allocation": 1 << 30,
+    "storage_buffers": 4,
+    "groups": 65535,
+    "invocations": 128,
     "shared_memory": 16384,
-}  # fmt: skip
+}
 _REQUIRED_AT_MOST = {"storage_alignment": 256, "uniform_alignment": 256}
 
 
@@ -30,9 +40,9 @@ class MemoryType:
 
 @dataclass(frozen=True, slots=True)
 class VulkanReport:
-    """One device. ``unusable`` says why it cannot be used (empty: it can); ``chosen`` whether ``"gpu"`` means it;
-    ``passed_over`` why it does not. ``limits`` in bytes or counts; ``features`` those the library makes use of.
-    ``doubts`` are statements of the driver that cannot be true.
+    """One device. ``unusable`` says why it cannot be used (empty: it can); ``chosen`` whether ``"gpu"`` means
+    it; ``passed_over`` why it does not. ``limits`` in bytes or counts; ``features`` those the library makes
+    use of. ``doubts`` are statements of the driver that cannot be true.
     """
 
     index: int
@@ -71,7 +81,8 @@ def _describe(device: Physical, chosen: Physical | None, refused: str) -> Vulkan
         driver=device.driver,
         driver_version=device.driver_version,
         api_version=device.api_version,
-        limits={k: v for k, v in device.limits.items() if not k.startswith("timestamp")} | {"subgroup": device.subgroup},
+        limits={k: v for k, v in device.limits.items() if not k.startswith("timestamp")}
+        | {"subgroup": device.subgroup},
         features={
             "timeline semaphores": device.timeline,
             "64-bit integers": device.int64,
@@ -101,7 +112,8 @@ def _why_not(device: Physical, chosen: Physical | None, refused: str) -> str:
         return f"RASPTORCH_DEVICE={settings.current.device!r} asks for vulkan:{chosen.index}"
     if chosen.kind != device.kind:
         return f"vulkan:{chosen.index} is {chosen.kind}, which goes before {device.kind}"
-    return f"vulkan:{chosen.index} is {chosen.kind} too and comes first; RASPTORCH_DEVICE={device.index} chooses this one"
+    first = f"vulkan:{chosen.index} is {chosen.kind} too and comes first"
+    return f"{first}; RASPTORCH_DEVICE={device.index} chooses this one"
 
 
 def _memory(device: Physical) -> tuple[MemoryType, ...]:
@@ -139,5 +151,3 @@ def _doubts(device: Physical, memory: tuple[MemoryType, ...]) -> list[str]:
     if largest == 0:
         said.append("it has no memory")
     return said
-
-

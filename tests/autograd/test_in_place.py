@@ -40,7 +40,7 @@ def multiply_by_tensor(m: Any, x: Any, y: Any) -> Any:
 
 
 def functions(m: Any, x: Any, y: Any) -> Any:
-    return (x * y).exp_().sqrt_().add_(1).reciprocal_().tanh_()
+    return (x + y).sin_().mul_(2).cos_().add_(1.5).log_().pow_(2).abs_().tanh_()
 
 
 def with_itself(m: Any, x: Any, y: Any) -> Any:
@@ -66,7 +66,7 @@ def assign(m: Any, x: Any, y: Any) -> Any:
     z = x * x
     z[1:] = y[:2] * 3
     z[0] = 7.0
-    z[2] = z[2] * x[0]
+    z[2] = z[1] + x[0]
     return z * z
 
 

@@ -87,12 +87,19 @@ def test_modules(name: str, options: dict[str, Any]) -> None:
         assert repr(ours) == repr(theirs)
 
 
-@pytest.mark.parametrize("name", ["elu", "selu", "gelu", "silu", "softplus", "logsigmoid", "mish", "hardswish"])
+@pytest.mark.parametrize(
+    "name", ["elu", "selu", "gelu", "silu", "softplus", "logsigmoid", "mish", "hardswish"]
+)
 def test_far_out(name: str, device: str) -> None:
     """No overflow and no NaN in values or gradients; of NaN a NaN."""
     values = np.array([-1e4, -100.0, -50.0, 0.0, 50.0, 100.0, 1e4], np.float32)
     compare(
-        device, getattr(F, name), getattr(TF, name), values, second=False, atol=1e-6 if name == "mish" else None
+        device,
+        getattr(F, name),
+        getattr(TF, name),
+        values,
+        second=False,
+        atol=1e-6 if name == "mish" else None,
     )
     assert np.isnan(getattr(F, name)(rt.tensor([np.nan], device=device)).numpy()).all()
 

@@ -23,7 +23,9 @@ def test_sequential_runs_in_order() -> None:
     assert_close(net(x), net[2](net[1](net[0](x))).numpy())
     assert len(net) == 3 and [type(m).__name__ for m in net] == ["Linear", "ReLU", "Linear"]
     assert list(net.state_dict()) == ["0.weight", "0.bias", "2.weight", "2.bias"]
-    assert repr(net) == repr(torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1)))
+    assert repr(net) == repr(
+        torch.nn.Sequential(torch.nn.Linear(2, 3), torch.nn.ReLU(), torch.nn.Linear(3, 1))
+    )
 
 
 def test_sequential_with_names() -> None:

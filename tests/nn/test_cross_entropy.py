@@ -101,7 +101,9 @@ def test_numbers_of_any_integer_type(dtype: str, device: str) -> None:
 def test_one_hot_of_any_type(dtype: str, device: str) -> None:
     x, t = array(6, CLASSES), numbers((6, CLASSES))
     one_hot = np.eye(CLASSES, dtype=dtype)[t]
-    ours = F.cross_entropy(rt.tensor(x, device=device), rt.tensor(one_hot, device=device), label_smoothing=0.2)
+    ours = F.cross_entropy(
+        rt.tensor(x, device=device), rt.tensor(one_hot, device=device), label_smoothing=0.2
+    )
     assert_close(ours, TF.cross_entropy(torch.tensor(x), torch.tensor(t), label_smoothing=0.2))
 
 

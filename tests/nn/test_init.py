@@ -102,7 +102,9 @@ def test_truncated_normal_in_the_tails(a: float, b: float) -> None:
 def test_gain() -> None:
     for name in ("linear", "conv2d", "sigmoid", "tanh", "relu", "selu", "leaky_relu"):
         assert init.calculate_gain(name) == pytest.approx(torch.nn.init.calculate_gain(name))
-    assert init.calculate_gain("leaky_relu", 0.5) == pytest.approx(torch.nn.init.calculate_gain("leaky_relu", 0.5))
+    assert init.calculate_gain("leaky_relu", 0.5) == pytest.approx(
+        torch.nn.init.calculate_gain("leaky_relu", 0.5)
+    )
 
 
 def test_what_is_refused() -> None:

@@ -27,7 +27,9 @@ def test_linear(shape: tuple[int, ...], bias: bool, device: str) -> None:
 
 def test_linear_module(device: str) -> None:
     layer = nn.Linear(3, 4, device=device)
-    assert layer.weight.shape == (4, 3) and layer.bias.shape == (4,) and layer.weight.device is rt.device(device)
+    assert (
+        layer.weight.shape == (4, 3) and layer.bias.shape == (4,) and layer.weight.device is rt.device(device)
+    )
     theirs = torch.nn.Linear(3, 4)
     layer.load_state_dict(theirs.state_dict())
     x = array(5, 3)
@@ -74,7 +76,9 @@ def test_shapes_that_do_not_fit() -> None:
     ],
     ids=["Flatten", "Flatten01", "Unflatten", "Identity"],
 )
-def test_shapes_only(ours: Callable[[], nn.Module], theirs: Callable[[], torch.nn.Module], device: str) -> None:
+def test_shapes_only(
+    ours: Callable[[], nn.Module], theirs: Callable[[], torch.nn.Module], device: str
+) -> None:
     assert repr(ours()) == repr(theirs())
     compare(device, ours(), theirs(), array(2, 6, 4))
 

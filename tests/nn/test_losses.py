@@ -41,7 +41,9 @@ def test_distances(name: str, options: dict[str, Any], reduction: str, device: s
 
 
 def test_shapes_that_differ_are_told() -> None:
-    with pytest.warns(UserWarning, match=r"input has shape \[4, 1\] and target \[4\]; both are stretched to \[4, 4\]"):
+    with pytest.warns(
+        UserWarning, match=r"input has shape \[4, 1\] and target \[4\]; both are stretched to \[4, 4\]"
+    ):
         out = F.mse_loss(rt.ones(4, 1), rt.zeros(4), reduction="none")
     assert out.shape == (4, 4)
 
@@ -52,8 +54,12 @@ def test_binary_cross_entropy(weighted: bool, reduction: str, device: str) -> No
     w = array(4, 1, seed=2, low=0.2)
     compare(
         device,
-        lambda p, t: F.binary_cross_entropy(p, t, rt.tensor(w, device=device) if weighted else None, reduction),
-        lambda p, t: TF.binary_cross_entropy(p, t, torch.tensor(w) if weighted else None, reduction=reduction),
+        lambda p, t: F.binary_cross_entropy(
+            p, t, rt.tensor(w, device=device) if weighted else None, reduction
+        ),
+        lambda p, t: TF.binary_cross_entropy(
+            p, t, torch.tensor(w) if weighted else None, reduction=reduction
+        ),
         array(4, 5, low=0.05, high=0.95),
         array(4, 5, seed=1, low=0.0, high=1.0),
     )
@@ -74,7 +80,9 @@ def test_binary_cross_entropy_at_the_ends() -> None:
 @pytest.mark.parametrize("reduction", REDUCTIONS)
 @pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize("positive", [False, True])
-def test_binary_cross_entropy_with_logits(positive: bool, weighted: bool, reduction: str, device: str) -> None:
+def test_binary_cross_entropy_with_logits(
+    positive: bool, weighted: bool, reduction: str, device: str
+) -> None:
     w, pos = array(4, 1, seed=2, low=0.2), array(5, seed=3, low=0.2)
     compare(
         device,

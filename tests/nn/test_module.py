@@ -84,10 +84,14 @@ def test_what_does_not_fit_is_listed() -> None:
     state["strange"] = rt.ones(1)
     with pytest.raises(RuntimeError, match="load_state_dict: what was given does not fit Net") as caught:
         net.load_state_dict(state)
-    for line in ("missing: scale", "unexpected: strange", "shape of first.weight: [3, 4] in the dictionary, [4, 3]"):
+    for line in (
+        "missing: scale",
+        "unexpected: strange",
+        "shape of first.weight: [3, 4] in the dictionary, [4, 3]",
+    ):
         assert line in str(caught.value)
     assert_close(net.first.bias, before)  # nothing was loaded
-    with pytest.raises(RuntimeError, match="shape of first.weight"):
+    with pytest.raises(RuntimeError, match=r"shape of first\.weight"):
         net.load_state_dict(state, strict=False)
     del state["first.weight"]
     result = net.load_state_dict(state, strict=False)
@@ -308,5 +312,5 @@ def test_hooks() -> None:
 def test_parts_by_name() -> None:
     net = Net()
     assert net.get_submodule("rest.1") is net.rest[1] and net.get_submodule("") is net
-    with pytest.raises(AttributeError, match="no part 'rest.7'"):
+    with pytest.raises(AttributeError, match=r"no part 'rest\.7'"):
         net.get_submodule("rest.7")

@@ -49,7 +49,7 @@ BY_SYNTAX = {
     "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__", "__matmul__", "__neg__", "__abs__", "__eq__", "__ne__",
     "__lt__", "__le__", "__gt__", "__ge__", "__and__", "__or__", "__invert__", "__getitem__", "__setitem__", "__len__",
     "__iter__", "__hash__", "__init__", "__repr__", "__format__", "__float__", "__int__", "__index__", "__bool__",
-    "__array__", "__reduce__", "__new__",
+    "__array__", "__reduce__", "__deepcopy__", "__new__",
 }  # fmt: skip
 
 

@@ -41,7 +41,9 @@ def gradients(step: int, values: list[Any]) -> list[Any]:
 
 
 def trajectories(name: str, options: dict[str, Any], device: str, dtype: str = "float32") -> tuple[Any, ...]:
-    """Parameters and optimisers of both libraries after all steps; the last parameter has a gradient now and then."""
+    """Parameters and optimisers of both libraries after all steps; the last parameter has a gradient now and
+    then.
+    """
     values = start(dtype)
     ours = [nn.Parameter(rt.tensor(v, device=device)) for v in values]
     theirs = [torch.nn.Parameter(torch.tensor(v)) for v in values]
@@ -78,7 +80,9 @@ def test_in_float64(name: str, options: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", ["SGD", "Adam"])
 def test_half_precision_computes_in_single(name: str) -> None:
-    """Adam's eps of 1e-8 is 0 in float16; a parameter that never has a gradient other than 0 must not become NaN."""
+    """Adam's eps of 1e-8 is 0 in float16; a parameter that never has a gradient other than 0 must not become
+    NaN.
+    """
     p = nn.Parameter(rt.ones(4, dtype=rt.float16))
     optimizer = getattr(optim, name)([p], lr=0.25)
     for _ in range(3):

@@ -6,6 +6,7 @@ import pytest
 
 import rasptorch as rt
 from rasptorch.runtime import device as devices
+from rasptorch.runtime import settings
 from rasptorch.runtime.manual_driver import ManualDriver, ManualError, manual_device
 from tests.support.manual import PATIENCE, Manual, started
 
@@ -76,9 +77,14 @@ def test_a_failure_is_for_the_next_to_finish(manual: Manual) -> None:
         device.flush()
     driver.finish()
     driver.fail(rt.DeviceLost("pulled out"))
+    assert driver.failure is None
+    driver.finish()
     with pytest.raises(rt.DeviceLost, match="pulled out"):
-        values[1].wait()  # a blocking wait does not finish anything: the failure is there once finish is called
-    assert driver.failure is not None or device.default_stream.failure is None
+        values[1].wait()
+    with pytest.raises(rt.DeviceLost, match="pulled out"):
+        values[2].wait()
+    assert values[0].wait().tolist() == [0, 0]
+    assert driver.order("failed") == [(0, 2)]
 
 
 def test_submitting_can_fail(manual: Manual) -> None:
@@ -94,7 +100,7 @@ def test_submitting_can_fail(manual: Manual) -> None:
 def test_memory_is_counted(manual: Manual) -> None:
     device, driver = manual
     driver.memory_limit = 1 << 20
-    with rt_settings(pool_block=1 << 16):
+    with settings.override(pool_block=1 << 16):
         x = rt.ones(1000, device=device)
         device.flush()
         driver.finish()
@@ -106,12 +112,6 @@ def test_memory_is_counted(manual: Manual) -> None:
     driver.free(block)
     with pytest.raises(ManualError, match="given back twice"):
         driver.free(block)
-
-
-def rt_settings(**values: object):  # type: ignore[no-untyped-def]
-    from rasptorch.runtime import settings
-
-    return settings.override(**values)
 
 
 def test_the_null_driver_runs_nothing_and_counts_everything() -> None:
