@@ -87,13 +87,13 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
     threads, held = set(threading.enumerate()), aftercheck.bytes_in_use()
     yield
     said = aftercheck.validation_messages()
-    if not request.node.stash.get(PASSED, False):
+    try:
+        problems = [f"the validation layers: {text}" for text in said]
+        if request.node.stash.get(PASSED, False):  # otherwise its traceback keeps tensors alive
+            problems += [f"a thread is left running: {name}" for name in aftercheck.left_over_threads(threads)]
+            problems += aftercheck.leaked(held)
+    finally:
         aftercheck.replace_failed_devices()
-        return  # its traceback keeps tensors alive
-    problems = [f"the validation layers: {text}" for text in said]
-    problems += [f"a thread is left running: {name}" for name in aftercheck.left_over_threads(threads)]
-    problems += aftercheck.leaked(held)
-    aftercheck.replace_failed_devices()
     if problems:
         pytest.fail("\n".join(problems), pytrace=False)
 

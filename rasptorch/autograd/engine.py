@@ -1,8 +1,8 @@
 """Backward as a dependency DAG: a node runs once every gradient it waits for has arrived.
 
-Nothing recurses and nothing reads back: each gradient is one or more commands on the stream. Nodes that wait for nothing
-are taken newest first, which is close to the reverse of the forward order and keeps few gradients alive; independent
-branches get no ordering from here, so the planner is free to put them on one level.
+Nothing recurses and nothing reads back: each gradient is one or more commands on the stream. Nodes that wait
+for nothing are taken newest first, which is close to the reverse of the forward order and keeps few gradients
+alive; independent branches get no ordering from here, so the planner is free to put them on one level.
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ def awaited(roots: Sequence[Edge]) -> dict[Node, int]:
 
 
 class Run:
-    """One backward pass. ``wanted`` are the tensors whose gradients `grad` returns; None: accumulate into leaves."""
+    """One backward pass. ``wanted`` are the tensors whose gradients `grad` returns; None: accumulate into
+    leaves.
+    """
 
     def __init__(self, create_graph: bool, retain_graph: bool, wanted: Sequence[Tensor] | None) -> None:
         self._create_graph = create_graph

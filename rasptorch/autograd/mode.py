@@ -1,4 +1,6 @@
-"""Whether operations are taped. Kept per context, so a Trio task or a thread does not see another's ``no_grad``."""
+"""Whether operations are taped. Kept per context, so a Trio task or a thread does not see another's
+``no_grad``.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ def is_grad_enabled() -> bool:
 
 
 class set_grad_enabled:
-    """``with set_grad_enabled(flag):``, or as a decorator. Also takes effect at once when merely called, as in PyTorch."""
+    """``with set_grad_enabled(flag):``, or as a decorator. Also takes effect at once when merely called, as
+    in PyTorch.
+    """
 
     def __init__(self, mode: bool) -> None:
         self._mode = mode

@@ -1,7 +1,7 @@
 """The tape: one node per taped operation, pointing at the nodes its inputs came from.
 
-A node never holds the tensor it made (that tensor holds the node), so there is no reference cycle and everything dies
-when the last tensor does; CPython's deallocator takes long chains apart without recursion.
+A node never holds the tensor it made (that tensor holds the node), so there is no reference cycle and
+everything dies when the last tensor does; CPython's deallocator takes long chains apart without recursion.
 """
 
 from __future__ import annotations
@@ -30,10 +30,11 @@ class SavedTensorError(RasptorchError, RuntimeError):
 class Node:
     """One taped operation.
 
-    ``edges`` has an entry per input: the node it came from, the leaf itself, or None where no gradient is wanted.
-    ``saved`` are the values the gradient needs: tensors (with the version they had) and plain Python values. ``output`` is
-    the output's storage, if the gradient wants it. ``is_view``: the output looks at its first input's memory. ``replaced``: the
-    tensor it made was changed in place and has another node now. ``foreign``: users' code computes the gradient.
+    ``edges`` has an entry per input: the node it came from, the leaf itself, or None where no gradient is
+    wanted. ``saved`` are the values the gradient needs: tensors (with the version they had) and plain Python
+    values. ``output`` is the output's storage, if the gradient wants it. ``is_view``: the output looks at its
+    first input's memory. ``replaced``: the tensor it made was changed in place and has another node now.
+    ``foreign``: users' code computes the gradient.
     """
 
     __slots__ = (
@@ -63,7 +64,9 @@ class Node:
         return self.edges[index] is not None
 
     def values(self) -> tuple[Any, ...]:
-        """The saved values; raises `SavedTensorError` if one was overwritten since or the graph was let go of."""
+        """The saved values; raises `SavedTensorError` if one was overwritten since or the graph was let go
+        of.
+        """
         saved = self.saved
         if saved is None:
             raise SavedTensorError(
@@ -109,7 +112,9 @@ def _edge(value: Any) -> Edge:
 
 
 def _check_current(node: Node) -> None:
-    """A view's history must be that of its memory: refuse views of what was changed in place after they were taken."""
+    """A view's history must be that of its memory: refuse views of what was changed in place after they were
+    taken.
+    """
     edge: Edge = node
     while isinstance(edge, Node) and edge.is_view:
         edge = edge.edges[0]

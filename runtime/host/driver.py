@@ -25,6 +25,9 @@ from ..statistics import Statistics
 from .record import HostRecording, record
 
 
+LIGHT = 1e-3  # estimated seconds of a submission up to which the thread that submits also runs it
+
+
 class HostTimeline:
     """Counts finished submissions; ``failure`` is what ended it."""
 
@@ -87,6 +90,8 @@ class HostDriver:
         waits: Sequence[tuple[HostTimeline, int]], statistics: Statistics,
     ) -> None:  # fmt: skip
         statistics.dispatches += recording.dispatches
+        if recording.seconds < LIGHT and self._run_at_once((timeline, value, recording, scalars, waits)):
+            return
         with self._changed:
             self._jobs.append((timeline, value, recording, scalars, waits))
             if self._worker is None:
@@ -101,6 +106,24 @@ class HostDriver:
                 max(1, self.threads - 1), "cpu helper", initializer=lambda: np.seterr(all="ignore")
             )
         return self._helpers
+
+    def _run_at_once(self, job: Job) -> bool:
+        """Run a small submission right here, if nothing is in its way.
+
+        Two Python threads take turns at the interpreter, milliseconds at a time; giving the worker something that takes less than
+        that would make both slower.
+        """
+        if not self._running.acquire(blocking=False):
+            return False
+        try:
+            if self._jobs:
+                return False
+            self._jobs.append(job)
+            with np.errstate(all="ignore"):
+                self._run_next()
+            return True
+        finally:
+            self._running.release()
 
     def _run_next(self) -> None:
         """Run the oldest submission; with `_running` held."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -25,6 +26,10 @@ Array = NDArray[Any]
 Runner = Callable[[Sequence[float]], None]
 
 
+# Seconds, for estimates: of calling NumPy, of a multiplication and addition in BLAS, of an element through one instruction.
+CALL, PER_PRODUCT, PER_STEP = 5e-6, 5e-11, 5e-10
+
+
 class Workers(Protocol):
     """Whose threads compute: ``threads`` in all, those of ``helpers`` beside the one that runs a recording."""
 
@@ -41,10 +46,11 @@ class Workers(Protocol):
 class HostRecording:
     """What to call, in order. ``dispatches`` counts kernels, as on other devices."""
 
-    __slots__ = ("dispatches", "kernel_seconds", "runners", "timed")
+    __slots__ = ("dispatches", "kernel_seconds", "runners", "seconds", "timed")
 
-    def __init__(self, runners: list[Runner], timed: bool = False) -> None:
+    def __init__(self, runners: list[Runner], timed: bool = False, seconds: float = 0.0) -> None:
         self.runners = runners
+        self.seconds = seconds  # roughly how long it takes
         self.dispatches = len(runners)
         self.timed = timed
         self.kernel_seconds: KernelTimes | None = None  # of the last run
@@ -94,7 +100,19 @@ class Binding:
 
 def record(plan: Plan, buffers: Sequence[Buffer], driver: Workers) -> HostRecording:
     binding = Binding(plan, buffers)
-    return HostRecording([_runner(kernel, binding, driver) for kernel in plan.kernels], driver.timestamps)
+    runners = [_runner(kernel, binding, driver) for kernel in plan.kernels]
+    return HostRecording(runners, driver.timestamps, sum(estimated_seconds(kernel) for kernel in plan.kernels))
+
+
+def estimated_seconds(kernel: Kernel) -> float:
+    """About how long a kernel takes on a core of a small machine: enough to tell small from large."""
+    if isinstance(kernel, MatmulKernel):
+        return CALL + math.prod(kernel.batch) * kernel.rows * kernel.columns * kernel.depth * PER_PRODUCT
+    if isinstance(kernel, ElementwiseKernel):
+        return CALL + math.prod(kernel.shape) * (1 + len(kernel.program.steps)) * PER_STEP
+    if isinstance(kernel, ReduceKernel):
+        return CALL + math.prod(kernel.kept + kernel.reduced) * (1 + len(kernel.program.steps)) * PER_STEP
+    return CALL + sum(o.access.end - o.access.start for o in kernel.outputs) * PER_STEP
 
 
 def _runner(kernel: Kernel, binding: Binding, driver: Workers) -> Runner:

@@ -1,4 +1,5 @@
-"""What backward gives: accumulation, graphs that meet again, retained graphs, hooks, `grad`; against PyTorch."""
+"""What backward gives: accumulation, graphs that meet again, retained graphs, hooks, `grad`; against PyTorch.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ def given_grad(x: rt.Tensor) -> list[Any]:
     return x.grad.tolist()  # type: ignore[no-any-return]
 
 
-# -- shapes of graphs -----------------------------------------------------------------------------------------------
+# -- shapes of graphs ----------------------------------------------------------------------------------------
 def test_a_tensor_used_twice(device: str) -> None:
     x, y = leaf([1.0, -2.0, 3.0], device), leaf([2.0, 1.0, -4.0], device)
     (x * y + x).relu().sum().backward()
@@ -112,7 +113,7 @@ def test_random_graphs_are_pytorchs(program: list[tuple[str, int, int]]) -> None
             assert_close(x.grad, y.grad)
 
 
-# -- accumulation ---------------------------------------------------------------------------------------------------
+# -- accumulation --------------------------------------------------------------------------------------------
 def test_gradients_accumulate(device: str) -> None:
     x = leaf([1.0, 2.0], device)
     (x * x).sum().backward()
@@ -155,7 +156,7 @@ def test_the_gradients_of_views_are_whole_tensors(device: str) -> None:
     assert x.grad is not None and x.grad.is_contiguous() and given_grad(x) == [[1, 0], [1, 0]]
 
 
-# -- keeping and letting go -----------------------------------------------------------------------------------------
+# -- keeping and letting go ----------------------------------------------------------------------------------
 def test_the_graph_is_let_go_of(device: str) -> None:
     x = leaf([2.0], device)
     y = (x * x).exp()
@@ -235,7 +236,7 @@ def test_backward_only_enqueues(device: str) -> None:
     assert n.submissions == 1, "the step's commands go out together"
 
 
-# -- hooks ----------------------------------------------------------------------------------------------------------
+# -- hooks ---------------------------------------------------------------------------------------------------
 def test_hooks_see_and_replace_gradients(device: str) -> None:
     x = leaf([1.0, 2.0], device)
     y = x * 2
@@ -260,7 +261,7 @@ def test_hooks_run_in_order(device: str) -> None:
     assert given_grad(x) == [30]
 
 
-# -- grad -----------------------------------------------------------------------------------------------------------
+# -- grad ----------------------------------------------------------------------------------------------------
 def test_grad_touches_no_leaf(device: str) -> None:
     x, y = leaf([1.0, 2.0], device), leaf([3.0, 4.0], device)
     z = x * y
@@ -320,7 +321,7 @@ def test_second_order_through_assignment() -> None:
         assert_close(ours, theirs)
 
 
-# -- what is refused ------------------------------------------------------------------------------------------------
+# -- what is refused -----------------------------------------------------------------------------------------
 def test_errors(device: str) -> None:
     x = leaf([1.0, 2.0], device)
     with pytest.raises(RuntimeError, match=r"^backward: a gradient can only be left out for one element.*\[2\]"):
@@ -339,7 +340,7 @@ def test_a_gradient_on_another_device(device: str) -> None:
         (leaf([1.0]) * 2).backward(rt.ones(1, device=device))
 
 
-# -- leaves ---------------------------------------------------------------------------------------------------------
+# -- leaves --------------------------------------------------------------------------------------------------
 def test_leaves_and_detaching(device: str) -> None:
     x = leaf([1.0, 2.0], device)
     y = x * 2

@@ -1,7 +1,7 @@
 """Every differentiable operation as a function that works in both libraries, with inputs that suit it.
 
-A `Case` is run against PyTorch (values and gradients, on every device) and against central differences (first and second
-order). ``run(m, *tensors)`` gets the library as ``m``.
+A `Case` is run against PyTorch (values and gradients, on every device) and against central differences (first
+and second order). ``run(m, *tensors)`` gets the library as ``m``.
 """
 
 from __future__ import annotations
@@ -16,7 +16,9 @@ Run = Callable[..., Any]
 
 @dataclass(frozen=True)
 class Case:
-    """``inputs`` are (shape, low, high). ``second``: whether the second derivative is checked (it exists and is smooth)."""
+    """``inputs`` are (shape, low, high). ``second``: whether the second derivative is checked (it exists and
+    is smooth).
+    """
 
     name: str
     run: Run

@@ -1,4 +1,6 @@
-"""Elementwise operations against PyTorch: special values, dtypes, memory layouts, broadcasting, numbers, in place."""
+"""Elementwise operations against PyTorch: special values, dtypes, memory layouts, broadcasting, numbers, in
+place.
+"""
 
 from __future__ import annotations
 

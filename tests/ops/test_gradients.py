@@ -1,4 +1,5 @@
-"""Values and gradients of every differentiable operation: against PyTorch, and against central differences."""
+"""Values and gradients of every differentiable operation: against PyTorch, and against central differences.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Reductions, softmax and matrix products against PyTorch: dimensions, dtypes, layouts, special values, long sums."""
+"""Reductions, softmax and matrix products against PyTorch: dimensions, dtypes, layouts, special values, long
+sums.
+"""
 
 from __future__ import annotations
 

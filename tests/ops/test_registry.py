@@ -1,4 +1,5 @@
-"""No public operation goes untested: every name is in the comparison table or used by a test of this folder."""
+"""No public operation goes untested: every name is in the comparison table or used by a test of this folder.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +19,9 @@ FOLDERS = (HERE, HERE.parent / "autograd")
 
 @cache
 def used_names() -> frozenset[str]:
-    """Attributes and method names (also as strings, for parametrised tests) in the tests of operations and autograd."""
+    """Attributes and method names (also as strings, for parametrised tests) in the tests of operations and
+    autograd.
+    """
     found: set[str] = set()
     for folder in FOLDERS:
         for path in folder.glob("*.py"):

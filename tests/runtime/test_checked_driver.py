@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 
 import rasptorch as rt
+from rasptorch.runtime import device as devices
 from rasptorch.runtime import settings
+from rasptorch.runtime.buffer import Memory
 from rasptorch.runtime.checked_driver import POISON, CheckedDriver
 from rasptorch.runtime.device import Device
 from rasptorch.runtime.errors import CheckFailed
@@ -185,7 +187,7 @@ def test_memory_used_after_it_was_given_back() -> None:
             device.flush()
         with pytest.raises(CheckFailed, match="given back twice"):
             inner.free(block)
-        driver.blocks[block.key] = block  # the pool gives it back too
+        del device.pool._free[block]  # or the pool would give it back once more
 
 
 def test_memory_given_back_to_the_driver_while_in_use() -> None:
@@ -272,17 +274,11 @@ def test_a_recording_submitted_while_it_runs() -> None:
 
 def test_memory_that_changes_hands_is_poisoned() -> None:
     with checked() as (device, driver, _):
-        x = rt.empty(16, device=device)
-        later = x.readback()
-        device.flush()
-        driver.finish_all()
-        data = later.wait()
-        assert np.isnan(data).all() or x.storage.slot.buffer is None
         y = rt.ones(16, device=device)
         device.flush()
         driver.finish_all()
         assert y.tolist() == [1.0] * 16
-        buffer = device.pool.allocate(64, rt.runtime.buffer.Memory.DEVICE, None)
+        buffer = device.pool.allocate(64, Memory.DEVICE, None)
         assert (buffer.view(buffer.nbytes) == POISON).all()
         device.pool.give_back(buffer, None)
 
@@ -311,13 +307,11 @@ def test_a_failed_device_is_held_to_nothing() -> None:
         with pytest.raises(rt.DeviceLost):
             x.numpy()
         del x
-        device.pool.allocate(64, rt.runtime.buffer.Memory.UPLOAD, None)
+        device.pool.allocate(64, Memory.UPLOAD, None)
 
 
 def test_every_device_can_be_checked(device: str) -> None:
     """A device of its own, with the checks on, beside the one that other tests use."""
-    from rasptorch.runtime import device as devices
-
     found = devices.get(device)
     if isinstance(found.driver, CheckedDriver):
         inner: Any = type(found.driver.inner)

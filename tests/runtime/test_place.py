@@ -67,7 +67,8 @@ def test_a_chain_needs_two_places() -> None:
 
 
 def test_values_of_one_level_never_share() -> None:
-    """No barrier separates kernels of one level: what one reads last must not be what another writes first."""
+    """No barrier separates kernels of one level: what one reads last must not be what another writes first.
+    """
     levels = [[kernel([], [0])], [kernel([0], []), kernel([], [1])]]
     offsets, arena = place(levels, {0: 100, 1: 100}, 64)
     assert offsets[0] != offsets[1] and arena == 256

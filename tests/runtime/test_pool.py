@@ -118,6 +118,22 @@ def test_bytes_used_by_two_streams_wait_for_both() -> None:
     assert place_of(s.take(1000, one)) == where
 
 
+def test_bytes_taken_early_stay_busy_when_they_come_back_unused() -> None:
+    """A stream took bytes that its own unfinished work uses, and then could not submit (no memory for the
+    rest).
+    """
+    s, one = Setting(), FakeStream()
+    first = s.take(1000, one)
+    where = place_of(first)
+    s.give(first, uses={one: 1})
+    again = s.take(1000, one)
+    assert place_of(again) == where
+    s.give(again)
+    assert place_of(s.take(1000, None)) != where, "submission 1 still uses them"
+    one.done = 1
+    assert place_of(s.take(1000, None)) == where
+
+
 def test_a_failed_stream_keeps_nothing() -> None:
     s, one = Setting(), FakeStream()
     first = s.take(1000, one)
@@ -233,9 +249,10 @@ def test_the_limit() -> None:
 
 def test_every_buffer_can_be_poisoned() -> None:
     s = Setting()
-    seen: list[Buffer] = []
-    s.pool.poison = seen.append
-    assert seen == [] and [s.take(10), s.take(20)] == seen
+    seen: list[tuple[Buffer, Any]] = []
+    s.pool.poison = lambda buffer, stream: seen.append((buffer, stream))
+    stream = FakeStream()
+    assert [(s.take(10), None), (s.take(20, stream), stream)] == seen
 
 
 def test_nothing_is_not_nowhere() -> None:
@@ -261,7 +278,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.setting = Setting(most=40 << 20)
         self.streams = [FakeStream(), FakeStream()]
         self.submitted = [0, 0]
-        self.held: list[Buffer] = []
+        self.held: list[tuple[Buffer, int | None]] = []  # and who took it
         self.busy: list[tuple[Buffer, int, int]] = []  # given back, used by submission of stream
 
     @rule(size=st.integers(0, 6 << 20), who=st.sampled_from([None, 0, 1]))
@@ -271,23 +288,24 @@ class PoolMachine(RuleBasedStateMachine):
             buffer = self.setting.take(size, stream)
         except OutOfMemory:
             return
-        for other in self.held:
+        for other, _ in self.held:
             assert not self.overlap(buffer, other)
         for other, user, value in self.busy:
             if value > self.streams[user].done and user != who:
                 assert not self.overlap(buffer, other), "given away while another stream uses it"
-        self.held.append(buffer)
+        self.held.append((buffer, who))
 
     @precondition(lambda self: self.held)
-    @rule(which=st.integers(0, 100), user=st.sampled_from([None, 0, 1]))
-    def give(self, which: int, user: int | None) -> None:
-        buffer = self.held.pop(which % len(self.held))
-        if user is None:
-            self.setting.give(buffer)
-            return
-        self.submitted[user] += 1
-        self.busy.append((buffer, user, self.submitted[user]))
-        self.setting.give(buffer, uses={self.streams[user]: self.submitted[user]})
+    @rule(which=st.integers(0, 100), also=st.sets(st.sampled_from([0, 1])))
+    def give(self, which: int, also: set[int]) -> None:
+        """Used by whoever took it, perhaps by others, and given back."""
+        buffer, who = self.held.pop(which % len(self.held))
+        uses = {}
+        for user in also | ({who} if who is not None else set()):
+            self.submitted[user] += 1
+            self.busy.append((buffer, user, self.submitted[user]))
+            uses[self.streams[user]] = self.submitted[user]
+        self.setting.give(buffer, uses=uses or None)
 
     @rule(user=st.sampled_from([0, 1]))
     def finish(self, user: int) -> None:
@@ -306,9 +324,9 @@ class PoolMachine(RuleBasedStateMachine):
     def the_books_are_right(self) -> None:
         self.setting.pool.collect()
         statistics = self.setting.statistics
-        assert statistics.bytes_in_use == sum(b.nbytes for b in self.held)
+        assert statistics.bytes_in_use == sum(b.nbytes for b, _ in self.held)
         assert statistics.bytes_reserved == sum(b.nbytes for b in self.setting.driver.blocks) <= 40 << 20
-        for buffer in self.held:
+        for buffer, _ in self.held:
             assert buffer.block in self.setting.driver.blocks
             assert buffer.offset + buffer.nbytes <= buffer.block.nbytes
 

@@ -92,7 +92,9 @@ def leaked(before: dict[Device, int]) -> list[str]:
 
 
 def replace_failed_devices() -> None:
-    """Forget devices whose default stream has failed: the next test opens them anew instead of failing with them."""
+    """Forget devices whose default stream has failed: the next test opens them anew instead of failing with
+    them.
+    """
     for device in devices.opened():
         if device.default_stream.failure is not None:
             for name in [name for name, known in devices._devices.items() if known is device]:

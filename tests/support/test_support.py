@@ -14,6 +14,7 @@ from rasptorch.runtime import device as devices
 from . import aftercheck, drivers
 from .compare import assert_close
 from .counting import counting
+from .gradients import check_device_gradients
 
 NAN, INF = float("nan"), float("inf")
 
@@ -93,3 +94,15 @@ def test_the_device_is_the_one_that_was_named(device: str, request: pytest.Fixtu
     said = devices.get(device).driver.traits.name
     kind = request.node.callspec.id
     assert {"cpu": "NumPy", "lavapipe": "llvmpipe", "swiftshader": "SwiftShader"}.get(kind, "") in said
+
+
+def test_gradients_on_devices(device: str) -> None:
+    x = np.linspace(-1, 1, 6).reshape(2, 3)
+    index = np.array([0, 1])
+    check_device_gradients(lambda a, b, i: ((a @ b).tanh(), (a * 2)[i.shape[0] - 1]), [x, x.T, index], device)
+
+    def wrong(a: rt.Tensor) -> rt.Tensor:
+        return a * a if a.dtype is rt.float64 else a * a.detach()
+
+    with pytest.raises(AssertionError, match="^gradient of input 0"):
+        check_device_gradients(wrong, [x], device)
