@@ -11,13 +11,14 @@ if not _os.path.isdir(_os.path.join(__path__[0], "runtime")):
 
 from . import autograd
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
+from .capture import capture
 from .ops import *  # noqa: F403
 from .ops import __all__ as _operations
 from .ops.methods import attach as _attach
 from .runtime.device import Device
+from .runtime.dtype import DType as dtype
 from .runtime.dtype import bfloat16, bool_, float16, float32, float64, int32, int64, uint8
 from .runtime.dtype import bool_ as bool
-from .runtime.dtype import DType as dtype
 from .runtime.errors import (
     BlockingInTrio,
     DeviceError,
@@ -30,14 +31,18 @@ from .runtime.errors import (
     TooMuchInFlight,
     WaitingForbidden,
 )
+from .runtime.fence import Fence
 from .runtime.readback import Readback
 from .runtime.waiting import forbid_waiting
-from .capture import capture
-from .runtime.fence import Fence
 from .system import Stream, current_stream, device, devices, statistics, stream, synchronize
 from .tensor import Tensor
 
 if _TYPE_CHECKING:
+    # What type checkers cannot see by themselves: the function beside the module of its name, and what is loaded lazily.
+    from . import nn as nn
+    from . import optim as optim
+    from .nn import functional as functional
+    from .ops.creation import tensor as tensor
     from .profiling import profile as profile
 
 _attach()

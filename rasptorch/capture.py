@@ -44,7 +44,7 @@ class CapturedFunction:
             if passed is not None:
                 storage = tensors[passed].storage
             else:
-                storage = outside if outside is not None else made[captured.result_numbers[position]]  # type: ignore[union-attr]
+                storage = outside if outside is not None else made[position]
             fresh.append(Tensor._make(storage, offset, layout))
         return _rebuilt(shape_of_result, iter(fresh))
 
@@ -62,7 +62,9 @@ class CapturedFunction:
             shape_of_result = _form(value, results)
             results = [result.detach() for result in results]
             if _activity(stream) != elsewhere:
-                raise CaptureError("a captured function can only use one device and one stream: this one enqueued somewhere else too")
+                raise CaptureError(
+                    "a captured function can only use one device and one stream: this one enqueued somewhere else too"
+                )
         except BaseException as problem:
             stream.cancel_capture(problem)
             raise
@@ -107,7 +109,9 @@ def _form(value: Any, tensors: list[Tensor]) -> Any:
     try:
         hash(value)
     except TypeError:
-        raise CaptureError(f"a captured function takes and returns tensors and hashable values, not {type(value).__name__}") from None
+        raise CaptureError(
+            f"a captured function takes and returns tensors and hashable values, not {type(value).__name__}"
+        ) from None
     return ("value", value)
 
 

@@ -46,9 +46,7 @@ class Tensor:
     _is_parameter: bool
     hooks: list[Callable[[Tensor], Tensor | None]] | None
 
-    def __init__(
-        self, data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False
-    ) -> None:
+    def __init__(self, data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> None:
         from .ops.creation import tensor
 
         made = tensor(data, dtype=dtype, device=device)
@@ -148,9 +146,7 @@ class Tensor:
         self.requires_grad = requires_grad
         return self
 
-    def backward(
-        self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False
-    ) -> None:
+    def backward(self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
         """Add the gradient of this tensor into ``.grad`` of the leaves it came from. Only enqueues.
 
         ``gradient`` has this tensor's shape; it may be left out for one element.
@@ -317,6 +313,7 @@ class Tensor:
         def __invert__(self) -> Tensor: ...
         def __eq__(self, other: Any) -> Tensor: ...  # type: ignore[override]
         def __ne__(self, other: Any) -> Tensor: ...  # type: ignore[override]
+
         T: Tensor
         mT: Tensor
 
@@ -341,7 +338,9 @@ def _axis(operation: str, dim: int, ndim: int) -> int:
     """``dim`` counted from the front; `IndexError` names the operation and the range."""
     limit = max(ndim, 1)
     if not -limit <= dim < limit:
-        raise IndexError(f"{operation}: dimension {dim} is out of range for a tensor of {ndim} dimensions ({-limit} to {limit - 1})")
+        raise IndexError(
+            f"{operation}: dimension {dim} is out of range for a tensor of {ndim} dimensions ({-limit} to {limit - 1})"
+        )
     return dim % limit
 
 

@@ -77,7 +77,7 @@ class Captured:
         return self.result_numbers[position] in self._made
 
     def replay(self, inputs: Sequence[Slot]) -> dict[int, Storage]:
-        """Submit once more; returns the new storages of the results by their numbers. Only enqueues."""
+        """Submit once more; returns the new storages of the results by their positions. Only enqueues."""
         stream = self._stream
         with stream.device.lock:
             stream.submit()
@@ -99,7 +99,7 @@ class Captured:
                 scalars[at : at + len(values)] = values
             stream.launch(bound, self._plan, list(scalars), self._commands)
         stream.make_room_if_crowded()
-        return made
+        return {k: made[n] for k, n in enumerate(self.result_numbers) if n in made}
 
     def _touch(self, bound: dict[int, Slot]) -> None:
         """What is written in place has a new version, and values still being read from it are put aside first."""

@@ -147,9 +147,7 @@ class Device:
                 return self.copy_bytes(slot, 0, data.nbytes, Memory.DEVICE, self.stream())[0]
             return Storage(slot)
 
-    def read(
-        self, storage: Storage, offset: int, nbytes: int, convert: Callable[[NDArray[np.uint8]], T]
-    ) -> Readback[T]:
+    def read(self, storage: Storage, offset: int, nbytes: int, convert: Callable[[NDArray[np.uint8]], T]) -> Readback[T]:
         """Start bringing bytes to the host; ``convert`` turns them into the value, and may not keep the array it gets."""
         from .fence import Fence
         from .readback import Readback
@@ -320,7 +318,9 @@ def _open(name: str) -> Device:
             driver.close()
             return _devices[full]
     else:
-        raise DeviceError(f"there is no device {name!r}: write 'cpu', 'gpu' or 'vulkan:N' (`python -m rasptorch info` lists them)")
+        raise DeviceError(
+            f"there is no device {name!r}: write 'cpu', 'gpu' or 'vulkan:N' (`python -m rasptorch info` lists them)"
+        )
     if settings.current.check:
         from .checked_driver import CheckedDriver
 

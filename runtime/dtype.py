@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final, cast
 
 import numpy as np
 
@@ -51,7 +51,7 @@ BY_NAME: Final = {d.name: d for d in ALL}
 _FROM_NUMPY: Final = {d.numpy: d for d in ALL if d is not bfloat16}
 
 
-def from_numpy(dtype: np.dtype) -> DType:  # type: ignore[type-arg]
+def from_numpy(dtype: np.dtype) -> DType:
     """The type for a NumPy dtype; `DTypeError` names the ones there are."""
     found = _FROM_NUMPY.get(dtype.newbyteorder("=") if dtype.kind in "iufb" else dtype)
     if found is None:
@@ -71,7 +71,7 @@ def as_dtype(value: object) -> DType:
     if isinstance(value, str) and value in BY_NAME:
         return BY_NAME[value]
     try:
-        return from_numpy(np.dtype(value))  # type: ignore[call-overload, no-any-return]
+        return from_numpy(np.dtype(cast(Any, value)))
     except TypeError:
         raise DTypeError(f"{value!r} is not a dtype; use one of: {', '.join(BY_NAME)}") from None
 

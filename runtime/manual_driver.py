@@ -8,7 +8,7 @@ chance. A ``null`` driver runs nothing and is done at once: what is left is what
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -99,7 +99,7 @@ class ManualDriver:
         self._unfinished: list[Submission] = []
         self._changed = threading.Condition()
         self._interrupts = 0
-        self._waiting = 0
+        self._waiting: list[Callable[[], bool]] = []
 
     # -- what tests do --------------------------------------------------------------------------------------------
     def give_up(self) -> None:
@@ -149,8 +149,12 @@ class ManualDriver:
     def until_waiting(self, threads: int = 1, timeout: float = 20.0) -> None:
         """Return once so many threads are blocked in `wait`; `ManualError` after ``timeout`` seconds."""
         with self._changed:
-            if not self._changed.wait_for(lambda: self._waiting >= threads, timeout):
-                raise ManualError(f"{self._waiting} threads wait, not {threads}")
+            if not self._changed.wait_for(lambda: self._blocked() >= threads, timeout):
+                raise ManualError(f"{self._blocked()} threads wait, not {threads}")
+
+    def _blocked(self) -> int:
+        """Threads inside `wait` that nothing has woken yet."""
+        return sum(not awake() for awake in self._waiting)
 
     def order(self, what: str = "finished") -> list[tuple[int, int]]:
         """(timeline number, value) of the events of one kind, in the order they happened."""
@@ -238,12 +242,12 @@ class ManualDriver:
             return reached or self.failure is not None or self._interrupts > interrupts
 
         with self._changed:
-            self._waiting += 1
+            self._waiting.append(awake)
             self._changed.notify_all()
             try:
                 self._changed.wait_for(awake, timeout)
             finally:
-                self._waiting -= 1
+                self._waiting.remove(awake)
             if self.failure is not None:
                 raise self.failure
 

@@ -201,5 +201,7 @@ class Pool:
         self.trim()
         buffer = self._fit(size, memory, stream) or self._grow(size, memory)
         if buffer is None:
-            raise OutOfMemory(f"no room for {size:,} bytes of {memory.value} memory on {self._driver.traits.name}: {self.summary()}")
+            raise OutOfMemory(
+                f"no room for {size:,} bytes of {memory.value} memory on {self._driver.traits.name}: {self.summary()}"
+            )
         return buffer

@@ -115,6 +115,8 @@ class Readback(Generic[T]):
         raise TypeError(_UNUSED.format("it"))
 
     __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __truediv__ = __rtruediv__ = _refuse
+    __divmod__ = __rdivmod__ = __rlshift__ = __rrshift__ = __trunc__ = __floor__ = __ceil__ = _refuse
+    __reversed__ = __delitem__ = _refuse
     __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = __matmul__ = __rmatmul__ = _refuse
     __and__ = __rand__ = __or__ = __ror__ = __xor__ = __rxor__ = __lshift__ = __rshift__ = _refuse
     __neg__ = __pos__ = __abs__ = __invert__ = __lt__ = __le__ = __gt__ = __ge__ = __ne__ = _refuse

@@ -21,8 +21,8 @@ class Settings:
     debug: int = 0
     check: bool = False
     flush_commands: int = 512
-    flush_bytes: int = 256 * MiB
-    idle_bytes: int = 64 * MiB
+    flush_bytes: int = 2048 * MiB
+    idle_bytes: int = 512 * MiB
     in_flight: int = 3
     in_flight_hard: int = 64
     pool_block: int = 16 * MiB
@@ -33,6 +33,7 @@ class Settings:
     recordings: int = 16
     host_threads: int = 0
     matmul: str = "auto"
+    fuse: bool = True
     validate: bool = False
 
 
@@ -48,7 +49,7 @@ TABLE = (
     Setting("debug", "RASPTORCH_DEBUG", "print what the engine does: 1 devices, 2 a line per submission, 3 kernels, 4 all"),
     Setting("check", "RASPTORCH_CHECK", "1: wrap every driver in the checked driver (bounds, use after free, barriers, poison)"),
     Setting("flush_commands", "RASPTORCH_FLUSH_COMMANDS", "a batch is submitted when it holds this many commands"),
-    Setting("flush_bytes", "RASPTORCH_FLUSH_BYTES", "a batch is submitted when its results come to this many bytes"),
+    Setting("flush_bytes", "RASPTORCH_FLUSH_BYTES", "a batch is submitted when its commands touch this many bytes"),
     Setting("idle_bytes", "RASPTORCH_IDLE_BYTES", "an idle device gets a batch once its commands touch this many bytes"),
     Setting("in_flight", "RASPTORCH_IN_FLIGHT", "submissions a stream may have unfinished before a script waits for the oldest"),
     Setting("in_flight_hard", "RASPTORCH_IN_FLIGHT_HARD", "submissions past which enqueueing in a Trio task raises"),
@@ -60,6 +61,7 @@ TABLE = (
     Setting("recordings", "RASPTORCH_RECORDINGS", "recorded command buffers kept per plan"),
     Setting("host_threads", "RASPTORCH_HOST_THREADS", "threads the cpu device computes with; 0: one per core"),
     Setting("matmul", "RASPTORCH_MATMUL", "force a matmul variant by name; auto: chosen by device traits"),
+    Setting("fuse", "RASPTORCH_FUSE", "0: every command is a kernel of its own, to see what fusion does"),
     Setting("validate", "RASPTORCH_VALIDATE", "1: turn the Vulkan validation layers on, with synchronisation validation"),
 )
 

@@ -107,8 +107,8 @@ class Stream:
                     made.append(Storage(slot))  # now, so that a flush below sees that somebody holds it
                 if scalars:
                     batch.scalars.extend(scalars)
-                batch.commands += 1
                 batch.nbytes += spec.nbytes
+                batch.commands += 1  # last: from here on the command is in
             except BaseException:  # an operand that failed, or Ctrl-C
                 batch.cut(*marks)
                 raise
@@ -230,9 +230,7 @@ class Stream:
         device = self.device
         try:
             recording, reused = device.recordings.find(plan, buffers if arena is None else [*buffers, arena], self, value)
-            device.driver.submit(
-                self.timeline, value, recording, scalars, self._waits(slots, plan), device.statistics
-            )
+            device.driver.submit(self.timeline, value, recording, scalars, self._waits(slots, plan), device.statistics)
         except BaseException as problem:
             if arena is not None:
                 device.pool.give_back(arena, None)
@@ -248,9 +246,9 @@ class Stream:
             waits[fence.stream] = max(fence.value, waits.get(fence.stream, 0))
         self._wanted = []
         for index in plan.bound:
-            fence = slots[index].written
-            if fence is not None and fence.stream is not self:
-                waits[fence.stream] = max(fence.value, waits.get(fence.stream, 0))
+            written = slots[index].written
+            if written is not None and written.stream is not self:
+                waits[written.stream] = max(written.value, waits.get(written.stream, 0))
         for index in plan.written:
             for stream, value in (slots[index].used or {}).items():
                 if stream is not self:
@@ -274,7 +272,9 @@ class Stream:
     def wait_for(self, fence: Fence) -> None:
         """What is enqueued here from now on runs after ``fence``. Only enqueues; the device does the waiting."""
         if fence.stream.device is not self.device:
-            raise DeviceError(f"{self.name} cannot wait for a fence of {fence.stream.device}: await it, or wait for it, on the host")
+            raise DeviceError(
+                f"{self.name} cannot wait for a fence of {fence.stream.device}: await it, or wait for it, on the host"
+            )
         with self._lock:
             if fence.stream is not self:
                 self.submit()

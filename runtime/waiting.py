@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from .stream import Stream
 
 _forbidden: ContextVar[bool] = ContextVar("rasptorch_waiting_forbidden", default=False)
+_LOOK_UP = 0.1  # seconds the main thread stays inside one wait: Ctrl-C is only seen between two
 _LINGER = 0.2  # seconds a watcher stays when nobody waits: making a thread costs more than a wait
 
 
@@ -78,6 +79,7 @@ def _block(fence: Fence, timeout: float | None) -> None:
     began = perf_counter()
     deadline = None if timeout is None else monotonic() + timeout
     driver = device.driver
+    in_main_thread = threading.get_ident() == threading.main_thread().ident
     while True:
         interrupts = driver.interrupts()
         if fence.is_done():
@@ -85,6 +87,8 @@ def _block(fence: Fence, timeout: float | None) -> None:
         left = None if deadline is None else deadline - monotonic()
         if left is not None and left <= 0:
             raise TimeoutError(f"{fence} was not reached within {timeout} s")
+        if in_main_thread:
+            left = _LOOK_UP if left is None else min(left, _LOOK_UP)
         try:
             driver.wait([(stream.timeline, fence.value)], left, interrupts)
         except Exception as problem:

@@ -29,9 +29,7 @@ def pytest_configure(config: pytest.Config) -> None:
     chosen = tuple(kind for kind in config.getoption("--devices").split(",") if kind)
     unknown = [kind for kind in chosen if kind not in drivers.KINDS]
     if unknown:
-        raise pytest.UsageError(
-            f"--devices: there is no {', '.join(unknown)}; there are {', '.join(drivers.KINDS)}"
-        )
+        raise pytest.UsageError(f"--devices: there is no {', '.join(unknown)}; there are {', '.join(drivers.KINDS)}")
     config.stash[CHOSEN] = chosen
     drivers.choose_drivers(chosen)
 
@@ -48,8 +46,7 @@ def _kinds(metafunc: pytest.Metafunc) -> list[str]:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "device" not in metafunc.fixturenames or any(
-        "device" in str(marker.args[0]).replace(",", " ").split()
-        for marker in metafunc.definition.iter_markers("parametrize")
+        "device" in str(marker.args[0]).replace(",", " ").split() for marker in metafunc.definition.iter_markers("parametrize")
     ):
         return
     kinds, chosen = _kinds(metafunc), metafunc.config.stash[CHOSEN]
@@ -70,9 +67,7 @@ def device(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport(
-    item: pytest.Item, call: pytest.CallInfo[None]
-) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
     if report.when == "call":
         item.stash[PASSED] = report.passed

@@ -91,11 +91,11 @@ class Run:
                 heappush(ready, (-edge.number, edge))
         while ready:
             node = heappop(ready)[1]
-            for edge, gradient in zip(node.edges, self._run(node), strict=True):
+            for edge, passed in zip(node.edges, self._run(node), strict=True):
                 if edge is None:
                     continue
-                if gradient is not None:
-                    self._arrive(edge, gradient)
+                if passed is not None:
+                    self._arrive(edge, passed)
                 if type(edge) is Node:
                     waiting[edge] -= 1
                     if waiting[edge] == 0:
@@ -103,9 +103,9 @@ class Run:
         self._deliver()
 
     def _run(self, node: Node) -> Sequence[Tensor | None]:
-        gradient = self._gradients.pop(node, None)
-        if gradient is None:  # nothing that reached this node had a gradient for it
+        if node not in self._gradients:  # nothing that reached this node had a gradient for it
             return (None,) * len(node.edges)
+        gradient = self._gradients.pop(node)
         for hook in node.hooks or ():
             changed = hook(gradient)
             gradient = gradient if changed is None else changed
@@ -124,8 +124,8 @@ class Run:
             self._gradients[edge] = gradient if before is None else before + gradient
         elif edge is not None:
             assert not isinstance(edge, Node)
-            _, total = self._leaves.get(id(edge), (edge, None))
-            self._leaves[id(edge)] = (edge, gradient if total is None else total + gradient)
+            known = self._leaves.get(id(edge))
+            self._leaves[id(edge)] = (edge, gradient if known is None else known[1] + gradient)
 
     def _deliver(self) -> None:
         given: set[int] = set()

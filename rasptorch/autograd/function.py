@@ -36,9 +36,7 @@ class Context:
         """
         for x in tensors:
             if x is not None and not isinstance(x, Tensor):
-                raise FunctionError(
-                    f"save_for_backward takes tensors, got {type(x).__name__}; set an attribute of ctx"
-                )
+                raise FunctionError(f"save_for_backward takes tensors, got {type(x).__name__}; set an attribute of ctx")
         self._saved = tensors
 
     @property
@@ -108,28 +106,21 @@ def _tape(kind: type[Function], ctx: Context, args: tuple[Any, ...], out: Tensor
 class _Backward:
     """The node's gradient: gives ``backward`` its context and checks what it returns."""
 
-    def __init__(
-        self, kind: type[Function], ctx: Context, layouts: Sequence[Layout | None], is_output: Sequence[bool]
-    ) -> None:
+    def __init__(self, kind: type[Function], ctx: Context, layouts: Sequence[Layout | None], is_output: Sequence[bool]) -> None:
         self._kind = kind
         self._ctx = ctx
         self._layouts = layouts
         self._is_output = is_output
 
     def __call__(self, node: Node, gradient: Tensor) -> Sequence[Tensor | None]:
-        self._ctx._values = lambda: tuple(
-            node.result() if own else x for x, own in zip(node.values(), self._is_output, strict=True)
-        )
+        self._ctx._values = lambda: tuple(node.result() if own else x for x, own in zip(node.values(), self._is_output, strict=True))
         try:
             given = self._kind.backward(self._ctx, gradient)
         finally:
             self._ctx._values = None
         found = list(given) if isinstance(given, (tuple, list)) else [given]
         if len(found) != len(self._layouts):
-            raise FunctionError(
-                f"{self._kind.__name__}.backward returned {len(found)} gradients "
-                f"for {len(self._layouts)} arguments"
-            )
+            raise FunctionError(f"{self._kind.__name__}.backward returned {len(found)} gradients for {len(self._layouts)} arguments")
         return [self._checked(k, g) if node.needs(k) else None for k, g in enumerate(found)]
 
     def _checked(self, number: int, gradient: Any) -> Tensor | None:
@@ -139,8 +130,7 @@ class _Backward:
         assert layout is not None  # only tensors need gradients
         if not isinstance(gradient, Tensor):
             raise FunctionError(
-                f"{self._kind.__name__}.backward returned {type(gradient).__name__} for argument {number}, "
-                "not a tensor or None"
+                f"{self._kind.__name__}.backward returned {type(gradient).__name__} for argument {number}, not a tensor or None"
             )
         if gradient.shape != layout.shape:
             raise ShapeError(

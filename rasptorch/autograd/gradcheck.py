@@ -95,14 +95,8 @@ def gradgradcheck(
         inner = values[: len(given)]
         made = _outputs(function, inner)
         targets = [*_checked(inner), *parameters]
-        pairs = [
-            (made[k], w)
-            for k, w in zip(differentiable, values[len(given) :], strict=True)
-            if made[k].requires_grad
-        ]
-        found = grad(
-            [y for y, _ in pairs], targets, [w for _, w in pairs], create_graph=True, allow_unused=True
-        )
+        pairs = [(made[k], w) for k, w in zip(differentiable, values[len(given) :], strict=True) if made[k].requires_grad]
+        found = grad([y for y, _ in pairs], targets, [w for _, w in pairs], create_graph=True, allow_unused=True)
         live = [g for g in found if g is not None and g.requires_grad]
         if not live:
             raise GradientError("gradgradcheck: no gradient depends on anything that requires gradients")
@@ -118,9 +112,7 @@ def _checked(inputs: Sequence[Any]) -> list[Tensor]:
 
 
 def _places(inputs: Sequence[Any], parameters: Sequence[Tensor]) -> list[_Place]:
-    places = [
-        _Place(f"input {k}", x) for k, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad
-    ]
+    places = [_Place(f"input {k}", x) for k, x in enumerate(inputs) if isinstance(x, Tensor) and x.requires_grad]
     for k, p in enumerate(parameters):
         if not p.requires_grad:
             raise GradientError(f"gradcheck: parameter {k} does not require gradients")
@@ -131,8 +123,7 @@ def _places(inputs: Sequence[Any], parameters: Sequence[Tensor]) -> list[_Place]
         x = place.tensor
         if x.dtype is not dt.float64 or x.device.name != "cpu":
             raise GradientError(
-                f"gradcheck: {place.name} is {x.dtype.name} on {x.device}; "
-                "central differences need float64 on the cpu device"
+                f"gradcheck: {place.name} is {x.dtype.name} on {x.device}; central differences need float64 on the cpu device"
             )
     return places
 
@@ -143,19 +134,14 @@ def _outputs(function: Function, inputs: Sequence[Any]) -> list[Tensor]:
     outputs = [made] if isinstance(made, Tensor) else list(made)
     for y in outputs:
         if not isinstance(y, Tensor):
-            raise TypeError(
-                f"gradcheck: the function returned {type(y).__name__}, not a tensor or a sequence of tensors"
-            )
+            raise TypeError(f"gradcheck: the function returned {type(y).__name__}, not a tensor or a sequence of tensors")
     return outputs
 
 
 def _weights(shapes: Sequence[tuple[int, ...]], draws: int = PROJECTIONS) -> list[list[Array]]:
     """Per draw an array per output, away from zero so that no element goes unseen."""
     random = np.random.default_rng(SEED)
-    return [
-        [random.uniform(0.5, 1.5, shape) * random.choice([-1.0, 1.0], shape) for shape in shapes]
-        for _ in range(draws)
-    ]
+    return [[random.uniform(0.5, 1.5, shape) * random.choice([-1.0, 1.0], shape) for shape in shapes] for _ in range(draws)]
 
 
 def _tensor(values: Any) -> Tensor:
@@ -176,11 +162,7 @@ def _analytic(
     weights: Sequence[Array],
 ) -> list[Array]:
     outputs = _outputs(function, inputs)
-    pairs = [
-        (outputs[k], _tensor(w).to(outputs[k].dtype))
-        for k, w in zip(chosen, weights, strict=True)
-        if outputs[k].requires_grad
-    ]
+    pairs = [(outputs[k], _tensor(w).to(outputs[k].dtype)) for k, w in zip(chosen, weights, strict=True) if outputs[k].requires_grad]
     found = grad([y for y, _ in pairs], [p.tensor for p in places], [w for _, w in pairs], allow_unused=True)
     for place, g in zip(places, found, strict=True):
         if g is not None and (g.shape != place.tensor.shape or g.dtype is not place.tensor.dtype):
@@ -208,9 +190,7 @@ def _numeric(
                 high = _values_at(function, inputs, place.tensor, before, index, eps, chosen)
                 low = _values_at(function, inputs, place.tensor, before, index, -eps, chosen)
                 for draw, projection in enumerate(weights):
-                    total = sum(
-                        float(np.sum(w * (h - lo))) for w, h, lo in zip(projection, high, low, strict=True)
-                    )
+                    total = sum(float(np.sum(w * (h - lo))) for w, h, lo in zip(projection, high, low, strict=True))
                     found[draw][number][index] = total / (2 * eps)
         finally:
             _write(place.tensor, before)

@@ -148,9 +148,9 @@ def cross_entropy(
     axis = _class_axis("cross_entropy", input)
     _checked_weight("cross_entropy", weight, input.shape[axis])
     logs = log_softmax(input, axis)
-    if weight is None and not label_smoothing and reduction == "mean" and target.dtype.category == 1:
-        if target.shape == input.shape[:axis] + input.shape[axis + 1 :]:
-            return _mean_of_numbers(input, logs, target, ignore_index)
+    numbers = target.dtype.category == 1 and target.shape == input.shape[:axis] + input.shape[axis + 1 :]
+    if numbers and weight is None and not label_smoothing and reduction == "mean":
+        return _mean_of_numbers(input, logs, target, ignore_index)
     if target.shape == input.shape:
         return _of_probabilities(logs, target, weight, reduction, label_smoothing)
     if target.dtype.category != 1:

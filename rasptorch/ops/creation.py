@@ -114,8 +114,9 @@ def from_numpy(array: Any) -> Tensor:
 
 def asarray(data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
     """``data`` as a tensor; a tensor that already fits is returned as it is."""
-    if isinstance(data, Tensor) and (dtype is None or data.dtype is dt.as_dtype(dtype)):
-        if device is None or data.device is device_of(device):
+    if isinstance(data, Tensor):
+        fits = dtype is None or data.dtype is dt.as_dtype(dtype)
+        if fits and (device is None or data.device is device_of(device)):
             return data
     return tensor(data, dtype=dtype, device=device)
 
@@ -147,7 +148,8 @@ def full(*size: Any, fill_value: Any = None, dtype: Any = None, device: Any = No
     if fill_value is None:
         if len(size) != 2:
             raise TypeError("full(size, fill_value) takes a shape and a value")
-        size, fill_value = (size[0],), size[1]
+        *size_given, fill_value = size
+        size = tuple(size_given)
     wanted = dt.of_scalar(fill_value) if dtype is None else dt.as_dtype(dtype)
     layout = layout_of(device_of(device), wanted, shape_of("full", size))
     made = filled("full", layout, fill_value)
@@ -226,7 +228,8 @@ def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: b
     """``arange(end)``, ``arange(start, end)`` or ``arange(start, end, step)``; ``end`` itself is left out."""
     if not 1 <= len(bounds) <= 3:
         raise TypeError(f"arange takes 1 to 3 bounds, got {len(bounds)}")
-    start, end, increment = (0, bounds[0], 1) if len(bounds) == 1 else (*bounds, 1)[:3]
+    start, end = (0, bounds[0]) if len(bounds) == 1 else bounds[:2]
+    increment = bounds[2] if len(bounds) == 3 else 1
     if increment == 0:
         raise ValueError("arange: the step must not be 0")
     count = max(0, math.ceil((end - start) / increment))

@@ -15,7 +15,7 @@ from ..runtime.dtype import DType
 from ..runtime.errors import DTypeError, RasptorchError, ShapeError
 from ..runtime.layout import Layout, broadcast_shapes, broadcast_strides, layout_of
 from ..tensor import Tensor
-from .dispatch import Number, SpecCache, check_dtype, enqueue, enqueue_into, result_dtype, same_device
+from .dispatch import SpecCache, check_dtype, enqueue, enqueue_into, result_dtype, same_device
 
 Gradients = Callable[..., Sequence[Any]]
 Build = Callable[[DType, tuple[int, ...]], list[Step]]
@@ -35,9 +35,7 @@ class Elementwise:
     ``o`` for the output. What only serves gradients that nobody wants is not kept, and is None in ``node.values()``.
     """
 
-    def __init__(
-        self, name: str, opcode: str, arity: int, gradient: Gradients | None, saves: str = "", rule: str = SAME
-    ) -> None:
+    def __init__(self, name: str, opcode: str, arity: int, gradient: Gradients | None, saves: str = "", rule: str = SAME) -> None:
         self.name: Final = name
         self.opcode: Final = opcode
         self.arity: Final = arity

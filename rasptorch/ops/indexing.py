@@ -20,6 +20,12 @@ class IndexingError(RasptorchError, IndexError):
     """The index does not fit the tensor."""
 
 
+_ONLY_BASIC = (
+    "tensors are indexed by integers, slices, ... and None; indexing by tensors, arrays, lists or booleans is not there yet: "
+    "use where() to choose by a mask"
+)
+
+
 def _spread(index: Any, ndim: int, shape: tuple[int, ...]) -> list[Any]:
     """The index as one entry per dimension, None for new ones."""
     entries = list(index) if isinstance(index, tuple) else [index]
@@ -68,7 +74,7 @@ def _plain(entries: list[Any], shape: tuple[int, ...]) -> list[Any] | None:
     for entry in entries:
         if entry is None or isinstance(entry, slice):
             out.append(entry)
-        elif isinstance(entry, bool) or isinstance(entry, (Tensor, list, np.ndarray)):
+        elif isinstance(entry, (bool, Tensor, list, np.ndarray)):
             return None
         elif isinstance(entry, (int, np.integer)):
             out.append(int(entry))
@@ -86,9 +92,7 @@ def getitem(x: Tensor, index: Any) -> Tensor:
     """What ``x[index]`` gives."""
     entries = _plain(_spread(index, x.ndim, x.shape), x.shape)
     if entries is None:
-        from .advanced_indexing import advanced_getitem
-
-        return advanced_getitem(x, index)
+        raise IndexingError(_ONLY_BASIC)
     layout = x.layout
     shape, strides, offset = _walk(entries, layout.shape, layout.strides)
     out = Tensor._make(x.storage, x.offset + offset, layout_of(layout.device, layout.dtype, shape, strides))
@@ -110,10 +114,7 @@ def setitem(x: Tensor, index: Any, value: Any) -> None:
     if not isinstance(value, Tensor):
         value = tensor(value, dtype=x.dtype, device=x.device)
     if entries is None:
-        from .advanced_indexing import advanced_setitem
-
-        advanced_setitem(x, index, value)
-        return
+        raise IndexingError(_ONLY_BASIC)
     check_writable("setitem", x, (value,))
     layout = x.layout
     shape, strides, offset = _walk(entries, layout.shape, layout.strides)

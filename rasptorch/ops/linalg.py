@@ -37,9 +37,7 @@ def _spec(a: Tensor, b: Tensor) -> CommandSpec:
     inputs = []
     for layout in key:
         lead = len(batch) - (len(layout.shape) - 2)
-        strides = (0,) * lead + tuple(
-            0 if n == 1 else s for n, s in zip(layout.shape[:-2], layout.strides[:-2], strict=True)
-        )
+        strides = (0,) * lead + tuple(0 if n == 1 else s for n, s in zip(layout.shape[:-2], layout.strides[:-2], strict=True))
         inputs.append(layout_of(device, layout.dtype, batch + layout.shape[-2:], strides + layout.strides[-2:]))
     out = layout_of(device, x.dtype, (*batch, x.shape[-2], y.shape[-1]))
     if x.shape[-1] == 0:
@@ -107,7 +105,9 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if weight.ndim != 2:
         raise ShapeError(f"linear: weight is [out, in], got {list(weight.shape)}")
     if x.ndim == 0 or x.shape[-1] != weight.shape[1]:
-        raise ShapeError(f"linear: input of shape {list(x.shape)} has no last dimension of {weight.shape[1]}, as weight {list(weight.shape)} wants")
+        raise ShapeError(
+            f"linear: input of shape {list(x.shape)} has no last dimension of {weight.shape[1]}, as weight {list(weight.shape)} wants"
+        )
     if bias is not None and bias.shape != (weight.shape[0],):
         raise ShapeError(f"linear: bias has shape {list(bias.shape)}, weight {list(weight.shape)} wants [{weight.shape[0]}]")
     if x.ndim <= 2:

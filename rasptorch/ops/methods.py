@@ -146,7 +146,8 @@ def attach() -> None:
         _attach(f"__i{name}__", _in_place(operation))
     for name, operation in COMPARISONS.items():
         _attach(f"__{name}__", _binary(operation))
-    for name, function in {"add_": add_, "sub_": sub_, "copy_": copy_, "fill_": fill_}.items():
+    in_place: dict[str, Callable[..., Any]] = {"add_": add_, "sub_": sub_, "copy_": copy_, "fill_": fill_}
+    for name, function in in_place.items():
         _attach(name, function)
     _attach("zero_", lambda self: fill_(self, 0))
     _attach("__neg__", _unary(f.neg))
@@ -159,5 +160,12 @@ def attach() -> None:
     _attach("mT", property(views.mT))
     _attach("cpu", lambda self: transfer.to(self, "cpu"))
     _attach("gpu", lambda self: transfer.to(self, "gpu"))
-    for name, dtype in {"float": dt.float32, "double": dt.float64, "half": dt.float16, "int": dt.int32, "long": dt.int64, "bool": dt.bool_}.items():
+    for name, dtype in {
+        "float": dt.float32,
+        "double": dt.float64,
+        "half": dt.float16,
+        "int": dt.int32,
+        "long": dt.int64,
+        "bool": dt.bool_,
+    }.items():
         _attach(name, lambda self, dtype=dtype: views.cast(self, dtype))

@@ -110,7 +110,9 @@ def uniform(layout: Layout, generator: Generator | None = None) -> Tensor:
     return enqueue(_bits_spec(layout, layout.dtype), (), live(layout.device.stream(), lambda: (*draw(), *mask)))
 
 
-def rand(*size: Any, generator: Generator | None = None, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False) -> Tensor:
+def rand(
+    *size: Any, generator: Generator | None = None, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Uniform numbers in [0, 1)."""
     layout = layout_of(device_of(device), dt.as_dtype(dtype), shape_of("rand", size))
     made = uniform(layout, generator)
@@ -125,7 +127,9 @@ def normal(layout: Layout, generator: Generator | None = None) -> Tensor:
     return (radius * cos(uniform(working, generator) * (2.0 * math.pi))).to(layout.dtype)
 
 
-def randn(*size: Any, generator: Generator | None = None, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False) -> Tensor:
+def randn(
+    *size: Any, generator: Generator | None = None, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False
+) -> Tensor:
     """Normally distributed numbers of mean 0 and variance 1."""
     layout = layout_of(device_of(device), dt.as_dtype(dtype), shape_of("randn", size))
     made = normal(layout, generator)

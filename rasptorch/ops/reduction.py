@@ -76,7 +76,7 @@ def _grad_sum(n: Node, g: Tensor) -> tuple[Tensor]:
     return (spreaded if spreaded.dtype is dtype else spreaded.to(dtype),)
 
 
-def sum(x: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:  # noqa: A001
+def sum(x: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over ``dim`` (None: all dimensions). Integers and booleans add up in int64."""
     out, over = _reduced("sum", x, dim, keepdim, "add", _sum_dtype(x, dtype))
     return tape(out, "sum", _grad_sum, (x,), (), (x.shape, over, x.dtype))
@@ -139,12 +139,12 @@ def amin(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     return tape(out, "amin", _grad_extreme, (x,), (x,), over, keep_output=True)
 
 
-def any(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+def any(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Whether any element over ``dim`` is true (not zero)."""
     return _logical("any", x, dim, keepdim, "maximum", False)
 
 
-def all(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:  # noqa: A001
+def all(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
     """Whether every element over ``dim`` is true (not zero)."""
     return _logical("all", x, dim, keepdim, "minimum", True)
 

@@ -92,7 +92,9 @@ def _moved(x: Tensor, device: Device) -> Tensor:
     if x.device is device:
         return x
     if in_trio_task():
-        raise BlockingInTrio(f"moving a tensor from {x.device} to {device} waits: use rasptorch.tensor(await x.numpy(), device='{device}')")
+        raise BlockingInTrio(
+            f"moving a tensor from {x.device} to {device} waits: use rasptorch.tensor(await x.numpy(), device='{device}')"
+        )
     from ..runtime.layout import layout_of
 
     layout = layout_of(device, x.dtype, x.shape)

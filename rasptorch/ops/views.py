@@ -17,7 +17,9 @@ from .dispatch import SpecCache, check_dtype, enqueue, tape
 _copies = SpecCache()
 
 
-def view(x: Tensor, name: str, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, gradient: Gradient, note: Any = None) -> Tensor:
+def view(
+    x: Tensor, name: str, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, gradient: Gradient, note: Any = None
+) -> Tensor:
     """A tensor on ``x``'s memory; ``gradient`` brings a gradient of the new shape back to ``x``'s."""
     layout = layout_of(x.layout.device, x.layout.dtype, shape, strides)
     out = Tensor._make(x.storage, offset, layout)
@@ -107,7 +109,9 @@ def _wanted_shape(name: str, x: Tensor, size: Sequence[Any]) -> tuple[int, ...]:
     if -1 in shape:
         known = -math.prod(shape)
         if known == 0 or x.layout.numel % known:
-            raise ShapeError(f"{name}: {x.layout.numel} elements of shape {list(x.shape)} do not fill {list(shape)} for any size in place of -1")
+            raise ShapeError(
+                f"{name}: {x.layout.numel} elements of shape {list(x.shape)} do not fill {list(shape)} for any size in place of -1"
+            )
         shape = tuple(x.layout.numel // known if n == -1 else n for n in shape)
     if math.prod(shape) != x.layout.numel:
         raise ShapeError(f"{name}: {x.layout.numel} elements of shape {list(x.shape)} do not make {list(shape)}")
@@ -135,7 +139,9 @@ def view_(x: Tensor, *size: Any) -> Tensor:
     shape = _wanted_shape("view", x, size)
     strides = _strides_for(x.layout, shape)
     if strides is None:
-        raise ShapeError(f"view: shape {list(x.shape)} with strides {list(x.layout.strides)} cannot be seen as {list(shape)} without a copy; use reshape")
+        raise ShapeError(
+            f"view: shape {list(x.shape)} with strides {list(x.layout.strides)} cannot be seen as {list(shape)} without a copy; use reshape"
+        )
     return view(x, "view", shape, strides, x.offset, _grad_reshape, x.layout.shape)
 
 
@@ -197,14 +203,14 @@ def t(x: Tensor) -> Tensor:
     return transpose(x, 0, 1) if x.ndim == 2 else x
 
 
-def mT(x: Tensor) -> Tensor:  # noqa: N802
+def mT(x: Tensor) -> Tensor:
     """The last two dimensions exchanged."""
     if x.ndim < 2:
         raise ShapeError(f"mT: needs at least 2 dimensions, got shape {list(x.shape)}")
     return transpose(x, -2, -1)
 
 
-def T(x: Tensor) -> Tensor:  # noqa: N802
+def T(x: Tensor) -> Tensor:
     """All dimensions in reverse order."""
     return permute(x, *reversed(range(x.ndim))) if x.ndim > 1 else x
 

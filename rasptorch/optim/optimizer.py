@@ -74,7 +74,7 @@ class Optimizer:
         clear_gradients((p for group in self.param_groups for p in group["params"]), set_to_none)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Change every parameter that has a gradient. Only enqueues.
+        """Change every parameter that has a gradient, and submit what has been gathered.
 
         ``closure``, if given, computes loss and gradients anew; what it returns is returned.
         """
@@ -82,11 +82,18 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
+        streams = {}
         for group in self.param_groups:
             for parameter in group["params"]:
                 gradient = parameter.grad
                 if gradient is not None:
                     self._update(parameter, gradient, group, self.state[parameter])
+                    streams[parameter.device] = parameter.device.stream()
+        # A step is where a training loop repeats itself: ending the batch here makes every batch the same, so that its plan
+        # and its recording are found again.
+        for stream in streams.values():
+            if stream.capturing is None:
+                stream.flush()
         return loss
 
     def _update(self, parameter: Tensor, gradient: Tensor, group: Group, state: dict[str, Any]) -> None:

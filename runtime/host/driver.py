@@ -12,7 +12,7 @@ import threading
 from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 
@@ -23,7 +23,6 @@ from ..interrupts import Uninterrupted
 from ..plan.plan import Plan
 from ..statistics import Statistics
 from .record import HostRecording, record
-
 
 LIGHT = 1e-3  # estimated seconds of a submission up to which the thread that submits also runs it
 

@@ -43,6 +43,7 @@ class Evaluator:
 
     Registers that die are reused. A step whose register is a result is computed straight into the output when the
     output's stored form is its register form; into ``shared`` outputs, whose memory inputs use too, only at the last step.
+    Inputs that are results as they are get put aside before such an output is written.
     """
 
     def __init__(self, program: Program, words: Array | None, shared: frozenset[int] = frozenset()) -> None:
@@ -57,6 +58,7 @@ class Evaluator:
             and stored_as_computed(program.dtype_of(register))
             and (k not in shared or register == self._base + len(program.steps) - 1)
         }
+        self._aside = [r for r in set(program.results) if r < len(program.inputs)] if shared else []
         self._last_use = self._lifetimes()
         self._scratch: dict[Any, list[Array]] = {}
         self._scalar_types = [functions.register_dtype(d).type for d in program.scalars]
@@ -92,6 +94,8 @@ class Evaluator:
         """``inputs`` and ``outputs`` in stored form and of one shape; ``first`` is the row-major number of element 0."""
         program = self._program
         registers: list[Any] = [functions.load(d, x) for d, x in zip(program.inputs, inputs, strict=True)]
+        for register in self._aside:
+            registers[register] = registers[register].copy()
         registers.extend(scalars)
         shape = outputs[0].shape if outputs else np.broadcast_shapes(*(x.shape for x in inputs))
         for number, step in enumerate(program.steps):

@@ -34,7 +34,7 @@ def matmul(kernel: MatmulKernel, binding: Binding) -> Runner:
     return run
 
 
-def _into(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:  # type: ignore[type-arg]
+def _into(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     np.matmul(a, b, out=out)
 
 

@@ -60,9 +60,9 @@ class Builder:
             registers.append(found)
         return [registers[r] for r in program.results]
 
-    def absorb(self, other: Builder, moved: Callable[[Place], Place], core: Ref | None = None) -> None:
+    def absorb(self, other: Builder, moved: Callable[[Place], Place]) -> None:
         """Append everything ``other`` does; its places are turned into this domain's by ``moved``."""
-        refs: dict[Ref, Ref] = {} if core is None else {CORE: core}
+        refs: dict[Ref, Ref] = {CORE: CORE}
         for k, p in enumerate(other.inputs):
             refs["input", k] = self.read(moved(p))
         for k, (position, dtype) in enumerate(other.scalars):

@@ -27,14 +27,15 @@ class PlanCache:
 
     def find(self, key: Sequence[object], living: tuple[int, ...]) -> tuple[Plan, bool, float]:
         """The plan for a batch, whether it was there already, and the seconds it took to make if not."""
-        signature = (*key, living)
+        join = settings.current.fuse
+        signature = (*key, living, join)
         plan = self._plans.get(signature)
         if plan is not None:
             self._plans.move_to_end(signature)
             self._device.statistics.plan_hits += 1
             return plan, True, 0.0
         began = perf_counter()
-        plan = make_plan(key, living, self._device.driver.traits, self._device.error_layout)
+        plan = make_plan(key, living, self._device.driver.traits, self._device.error_layout, join)
         self._plans[signature] = plan
         while len(self._plans) > max(1, settings.current.plan_cache):
             _, old = self._plans.popitem(last=False)

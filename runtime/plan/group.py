@@ -6,6 +6,7 @@ output's. Without a core the epilogue is all there is.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from ..command import CommandSpec
@@ -14,24 +15,23 @@ from ..hazards import Access
 from ..layout import Layout, Shape
 from .builder import CORE, Builder
 from .decode import PlannedCommand
-from .places import Place, access, is_flat, place, plain_strides, squeezed
+from .places import Place, access, express, is_flat, place, plain_strides, squeezed
 
 
 @dataclass(slots=True)
 class Group:
-    """``shape`` is the domain of the epilogue; ``inner`` that of a reduction's prologue. ``members`` are command numbers.
+    """``shape`` is the domain of the epilogue; ``inner`` that of a reduction's prologue.
 
-    ``core_reads`` and ``written`` are what the core reads, and every place the group writes.
+    ``members`` is the set of its commands, as an integer with a bit for each.
     """
 
     kind: str
     shape: Shape
     epilogue: Builder
     names: list[str]
-    members: list[int]
+    members: int
     core: CommandSpec | None = None
     core_inputs: tuple[tuple[int, int, Layout], ...] = ()
-    core_output: Place | None = None
     core_scalars: tuple[int, ...] = ()
     inner: Shape = ()
     prologue: Builder = field(default_factory=Builder)
@@ -40,10 +40,51 @@ class Group:
     def flat(self) -> bool:
         return is_flat([*self.epilogue.inputs, *self.epilogue.current], self.shape)
 
+    def steps(self) -> int:
+        return len(self.prologue.steps) + len(self.epilogue.steps)
+
+    def scalars(self) -> int:
+        return len(self.prologue.scalars) + len(self.epilogue.scalars)
+
+    def places(self, shape: Shape) -> tuple[list[Place], list[Place]] | None:
+        """What the epilogue reads and what it writes, over another domain; None where that cannot be said."""
+        reads, writes = self.epilogue.inputs, list(self.epilogue.current)
+        if shape == self.shape:
+            return reads, writes
+        moved_reads = [m for p in reads if (m := express(p, self.shape, shape)) is not None]
+        moved_writes = [m for p in writes if (m := express(p, self.shape, shape)) is not None]
+        if len(moved_reads) < len(reads) or len(moved_writes) < len(writes):
+            return None
+        return moved_reads, moved_writes
+
+    def follow(self, other: Group, shape: Shape) -> None:
+        """Do what ``other`` does right after what this one does, element by element over ``shape``. One core at most."""
+        if shape != self.shape:
+            before, self.epilogue = self.epilogue, Builder(self.epilogue.core)
+            self.epilogue.absorb(before, _mover(self.shape, shape))
+            self.shape = shape
+        if other.core is not None:
+            self.kind, self.core, self.core_inputs = other.kind, other.core, other.core_inputs
+            self.core_scalars, self.inner, self.prologue = other.core_scalars, other.inner, other.prologue
+            self.epilogue.core = other.epilogue.core
+        self.epilogue.absorb(other.epilogue, _mover(other.shape, shape))
+        self.names += other.names
+        self.members |= other.members
+        self.errors = other.errors if self.errors is None else self.errors
+
     def core_reads(self) -> list[Access]:
         if self.kind == "reduce":
             return [access(p, self.inner) for p in self.prologue.inputs]
         return [_span(v, o, layout) for v, o, layout in self.core_inputs]
+
+
+def _mover(shape: Shape, target: Shape) -> Callable[[Place], Place]:
+    def move(p: Place) -> Place:
+        moved = express(p, shape, target)
+        assert moved is not None
+        return moved
+
+    return move
 
 
 def _span(value: int, offset: int, layout: Layout) -> Access:
@@ -80,7 +121,7 @@ def _elementwise(number: int, command: PlannedCommand, constants: dict[int, Cons
     scalars = [builder.scalar(position, d) for position, d in zip(command.scalars, program.scalars, strict=True)]
     for p, ref in zip(outputs, builder.add(program, refs, scalars), strict=True):
         builder.current[p] = ref
-    return Group("elementwise", shape, builder, [spec.name], [number], errors=command.errors)
+    return Group("elementwise", shape, builder, [spec.name], 1 << number, errors=command.errors)
 
 
 def _squeezed_place(value: int, offset: int, layout: Layout) -> Place:
@@ -97,7 +138,7 @@ def _cored(number: int, command: PlannedCommand, constants: dict[int, Constant])
     builder.current[result] = CORE
     inputs = tuple((v, o, layout) for (v, o), layout in zip(command.inputs, spec.inputs, strict=True))
     group = Group(
-        spec.kind, out.shape, builder, [spec.name], [number], spec, inputs, result, command.scalars, errors=command.errors
+        spec.kind, out.shape, builder, [spec.name], 1 << number, spec, inputs, command.scalars, errors=command.errors
     )
     if spec.kind == "reduce":
         assert spec.program is not None

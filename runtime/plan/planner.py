@@ -14,14 +14,19 @@ from .place import place
 from .plan import Kernel, Plan
 
 
-def make_plan(key: Sequence[object], living: Sequence[int], traits: Traits, error_layout: Layout) -> Plan:
-    """The plan of a batch: ``key`` as `Batch` describes it, ``living`` the new storages that somebody can still see."""
+def make_plan(
+    key: Sequence[object], living: Sequence[int], traits: Traits, error_layout: Layout, join: bool = True
+) -> Plan:
+    """The plan of a batch: ``key`` as `Batch` describes it, ``living`` the new storages that somebody can still see.
+
+    Without ``join`` every command is a kernel of its own.
+    """
     decoded = decode(key)
     commands = drop_dead(decoded.commands, decoded.made, living)
     lowering = Lowering(traits, decoded.values, error_layout)
-    groups, stores = fuse(commands, living, decoded.made, traits)
+    groups = fuse(commands, living, decoded.made, traits, join)
     kernels: list[Kernel] = []
-    for group, stored in zip(groups, stores, strict=True):
+    for group, stored in groups:
         kernels += lowering.lower(group, stored)
     ordered = levels(kernels, traits.hazard_alignment)
 

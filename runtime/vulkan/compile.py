@@ -72,26 +72,30 @@ def _groups(kernel: Kernel, key: Any, limit: int) -> tuple[int, int, int]:
     return groups_for(kernel.attributes[0], limit)
 
 
+def _bindings(operands: list[Operand], numbers: tuple[int, ...], unit: int) -> list[tuple[int, int, int]]:
+    """Value, first byte and bytes of each binding: whole units at the front, whole words at the end."""
+    found: dict[int, tuple[int, int, int]] = {}
+    for operand, number in zip(operands, numbers, strict=True):
+        first = operand.access.start // unit * unit
+        size = max(operand.access.end, operand.access.start + 1) - first
+        found[number] = operand.value, first, -(-size // 4) * 4
+    return list(found.values())
+
+
 def _compile(kernel: Kernel, driver: VulkanDriver, statistics: Statistics) -> Dispatch:
     family = _family(kernel)
     operands: list[Operand] = [*kernel.inputs, *kernel.outputs]
-    if kernel.errors is not None:
-        operands.append(kernel.errors)
     key = family.key_of(kernel)
-    bindings, starts = [], []
     unit = driver.physical.limits["storage_alignment"]
-    for operand in operands:
-        first = operand.access.start // unit * unit
-        starts.append((operand.access.start - first) // operand.dtype.itemsize)
-        size = max(operand.access.end, operand.access.start + 1) - first
-        bindings.append((operand.value, first, -(-size // 4) * 4))
+    starts = [operand.access.start % unit // operand.dtype.itemsize for operand in operands]
+    bindings = _bindings(operands, elementwise.bindings_of(kernel), unit)
     if kernel.errors is not None:
-        starts.pop()
+        bindings += _bindings([kernel.errors], (0,), unit)
     parameters: Parameters = family.parameters_of(kernel, key, starts)
     if len(parameters.words) > PARAM_WORDS:
         raise VulkanError(f"{'+'.join(kernel.names)} with {len(parameters.words)} parameters", -3)
-    pipeline = driver.pipelines.get(key, len(operands), lambda: family.emit(key, driver.abilities), statistics)
+    pipeline = driver.pipelines.get(key, len(bindings), lambda: family.emit(key, driver.abilities), statistics)
     return Dispatch(
-        pipeline, driver.layouts.pipeline(len(operands)), _groups(kernel, key, driver.physical.limits["groups"]),
+        pipeline, driver.layouts.pipeline(len(bindings)), _groups(kernel, key, driver.physical.limits["groups"]),
         tuple(bindings), parameters,
     )  # fmt: skip

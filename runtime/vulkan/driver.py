@@ -16,16 +16,13 @@ from .descriptors import Layouts, SetCache
 from .loader import api, check, structure
 from .physical import Physical, choose
 from .pipelines import Pipelines
-from .recording import SHADER_READ, SHADER_WRITE, UNIFORM_READ, ParameterBlocks, VulkanRecording
 from .recording import HOST_READ as HOST_READ_ACCESS
+from .recording import SHADER_READ, SHADER_WRITE, UNIFORM_READ, ParameterBlocks, VulkanRecording
 from .timeline import DEVICE_LOST, VulkanTimeline, wait_any
 
 if TYPE_CHECKING:
     from ..plan.plan import Plan
     from ..statistics import Statistics
-
-
-_LOOK_UP = 0.1  # seconds the main thread stays inside one wait
 
 
 def open_driver(name: str) -> tuple[VulkanDriver, str]:
@@ -107,6 +104,8 @@ class VulkanDriver:
 
     # -- memory ---------------------------------------------------------------------------------------------------
     def allocate(self, nbytes: int, memory_: Memory) -> Block:
+        if nbytes > self.traits.max_block:
+            raise MemoryError(f"{nbytes:,} bytes in one piece; {self.traits.name} gives at most {self.traits.max_block:,}")
         return memory.allocate(self._device, self.physical, nbytes, memory_)
 
     def free(self, block: Block) -> None:
@@ -153,9 +152,6 @@ class VulkanDriver:
     def wait(self, points: Sequence[tuple[VulkanTimeline, int]], timeout: float | None, interrupts: int) -> None:
         if self._interrupts > interrupts:
             return
-        if threading.get_ident() == threading.main_thread().ident:
-            # Ctrl-C is only seen between two calls.
-            timeout = _LOOK_UP if timeout is None else min(timeout, _LOOK_UP)
         wait_any(self._device, [*points, (self._wake, interrupts + 1)], timeout)
 
     def interrupts(self) -> int:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from .. import dtype as dt
 from ..command import Program
-from ..hazards import overlap
+from ..dtype import DType
+from ..hazards import Access, overlap
 from ..layout import Shape, contiguous_strides
 from ..plan.plan import ElementwiseKernel, Kernel, Operand
 from .access import Abilities, Tensor
@@ -26,10 +28,41 @@ def mode(strides: Shape, shape: Shape) -> str:
     return STRIDED if any(strides) else SINGLE
 
 
-def aliased(kernel: Kernel) -> bool:
-    """Whether two operands share memory and one of them is written: the compiler must then not assume otherwise."""
-    everything = [*kernel.inputs, *kernel.outputs]
-    return any(o is not p and overlap(o.access, p.access) for o in kernel.outputs for p in everything)
+def bindings_of(kernel: Kernel) -> tuple[int, ...]:
+    """The binding of each operand. What is read and then written in place has one: there are few of them."""
+    numbers: list[int] = []
+    read: dict[tuple[Access, DType], int] = {}
+    for operand in kernel.inputs:
+        numbers.append(len(numbers))
+        read[operand.access, operand.dtype] = numbers[-1]
+    following = len(numbers)
+    for operand in kernel.outputs:
+        shared = read.get((operand.access, operand.dtype))
+        numbers.append(following if shared is None else shared)
+        following += shared is None
+    return tuple(numbers)
+
+
+def aliased(kernel: Kernel, bindings: tuple[int, ...]) -> bool:
+    """Whether two bindings share memory and one of them is written: the compiler must then not assume otherwise."""
+    everything = list(zip((*kernel.inputs, *kernel.outputs), bindings, strict=True))
+    written = everything[len(kernel.inputs) :]
+    return any(k != n and overlap(o.access, p.access) for o, k in written for p, n in everything)
+
+
+def tensors_of(
+    m: Module, dtypes: Sequence[DType], bindings: Sequence[int], outputs: int, abilities: Abilities, shared: bool,
+    fours: Collection[int] = (),
+) -> list[Tensor]:  # fmt: skip
+    """A tensor per operand, the last ``outputs`` of them written; ``fours`` are those that are read four elements at a time."""
+    written = set(bindings[len(bindings) - outputs :])
+    made: dict[int, Tensor] = {}
+    for k, (number, dtype) in enumerate(zip(bindings, dtypes, strict=True)):
+        if number not in made:
+            made[number] = Tensor(
+                m, number, dtype, abilities, writable=number in written, aliased=shared, four=k in fours
+            )
+    return [made[number] for number in bindings]
 
 
 def coordinates(m: Module, number: int, dims: list[int], rank: int) -> list[int]:
@@ -56,6 +89,7 @@ class ElementwiseKey:
     rank: int
     modes: tuple[str, ...]
     outputs: int
+    bindings: tuple[int, ...]
     errors: bool
     aliased: bool
 
@@ -64,8 +98,9 @@ def key_of(kernel: ElementwiseKernel) -> ElementwiseKey:
     operands = kernel.inputs + kernel.outputs
     modes = tuple(mode(o.strides, kernel.shape) for o in operands)
     rank = len(kernel.shape) if STRIDED in modes else 0
+    bindings = bindings_of(kernel)
     return ElementwiseKey(
-        kernel.program, rank, modes, len(kernel.outputs), kernel.errors is not None, aliased(kernel)
+        kernel.program, rank, modes, len(kernel.outputs), bindings, kernel.errors is not None, aliased(kernel, bindings)
     )
 
 
@@ -110,10 +145,8 @@ def emit(key: ElementwiseKey, abilities: Abilities) -> bytes:
     results = [program.dtype_of(r) for r in program.results]
     dtypes = [*program.inputs, *results]
     count = len(program.inputs)
-    tensors = [
-        Tensor(m, k, dtype, abilities, writable=k >= count, aliased=key.aliased) for k, dtype in enumerate(dtypes)
-    ]
-    errors = Tensor(m, len(dtypes), dt.int32, abilities, writable=True, aliased=False) if key.errors else None
+    tensors = tensors_of(m, dtypes, key.bindings, key.outputs, abilities, key.aliased)
+    errors = Tensor(m, len(set(key.bindings)), dt.int32, abilities, writable=True, aliased=False) if key.errors else None
     words = Words(m, 1)
     starts = words.take(len(dtypes))
     dims = words.take(max(0, key.rank - 1)) if key.rank else []

@@ -80,12 +80,17 @@ class Instance:
         self._keep: list[Any] = []
         name = self._kept(ffi.new("char[]", b"rasptorch"))
         application = self._kept(
-            structure("VkApplicationInfo", "APPLICATION_INFO", pApplicationName=name, pEngineName=name, apiVersion=1 << 22 | 2 << 12)
+            structure(
+                "VkApplicationInfo", "APPLICATION_INFO", pApplicationName=name, pEngineName=name, apiVersion=1 << 22 | 2 << 12
+            )
         )
         info = structure("VkInstanceCreateInfo", "INSTANCE_CREATE_INFO", pApplicationInfo=application)
         if settings.current.validate:
             self._enable_layers(info)
-        extensions = {ffi.string(e.extensionName) for e in enumerate_("vkEnumerateInstanceExtensionProperties", "VkExtensionProperties", ffi.NULL)}
+        extensions = {
+            ffi.string(e.extensionName)
+            for e in enumerate_("vkEnumerateInstanceExtensionProperties", "VkExtensionProperties", ffi.NULL)
+        }
         listening = _validating() and b"VK_EXT_debug_utils" in extensions
         if listening:
             names = self._kept([ffi.new("char[]", b"VK_EXT_debug_utils")])

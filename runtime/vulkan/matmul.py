@@ -11,12 +11,11 @@ from ..dtype import DType
 from ..plan.plan import MatmulKernel, Operand
 from . import functions
 from .access import Abilities, Tensor
-from .elementwise import Words, aliased, coordinates, scalars_of, walked
+from .elementwise import Words, aliased, bindings_of, coordinates, scalars_of, tensors_of, walked
 from .parameters import Parameters
 from .program import evaluate, narrow
 from .spirv import Module, Op
 from .spirv_numbers import BUILTIN_LOCAL_ID, BUILTIN_NUM_WORKGROUPS, BUILTIN_WORKGROUP_ID
-
 
 SINGLE, DEPTH, ACROSS = "single", "depth", "across"
 TILES = ((4, 4), (2, 2), (1, 1))  # best first
@@ -40,6 +39,7 @@ class MatmulKey:
     left: str
     right: str
     local: int
+    bindings: tuple[int, ...]
     aliased: bool
 
 
@@ -71,7 +71,11 @@ def key_of(kernel: MatmulKernel) -> MatmulKey:
         height = max(4, height // 4 * 4)
     if right == "column":
         width = max(4, width // 4 * 4)
-    return MatmulKey(kernel.dtype, kernel.epilogue, len(kernel.batch), (height, width), left, right, local_for(kernel, width), aliased(kernel))
+    bindings = bindings_of(kernel)
+    return MatmulKey(
+        kernel.dtype, kernel.epilogue, len(kernel.batch), (height, width), left, right, local_for(kernel, width), bindings,
+        aliased(kernel, bindings),
+    )  # fmt: skip
 
 
 def local_for(kernel: MatmulKernel, width: int) -> int:
@@ -107,11 +111,8 @@ def emit(key: MatmulKey, abilities: Abilities) -> bytes:
     m = Module(local_size=key.local, preserve_nan=abilities.preserve_nan)
     epilogue, late = key.epilogue, len(key.epilogue.inputs) - 1
     dtypes = [key.dtype, key.dtype, *epilogue.inputs[1:], *(epilogue.dtype_of(r) for r in epilogue.results)]
-    fours = (key.left != SINGLE, key.right != SINGLE)
-    tensors = [
-        Tensor(m, k, d, abilities, writable=k >= 2 + late, aliased=key.aliased, four=k < 2 and fours[k])
-        for k, d in enumerate(dtypes)
-    ]
+    fours = [k for k, how in enumerate((key.left, key.right)) if how != SINGLE]
+    tensors = tensors_of(m, dtypes, key.bindings, len(epilogue.results), abilities, key.aliased, fours)
     words = Words(m, 0)
     rows, columns, depth, layers = words.take(4)
     starts = words.take(len(dtypes))
@@ -141,9 +142,7 @@ def emit(key: MatmulKey, abilities: Abilities) -> bytes:
         scalars, _ = scalars_of(m, epilogue, words.at, abilities)
         for i, r in enumerate(row_at):
             for j, c in enumerate(column_at):
-                inside = m.op(
-                    Op.LogicalAnd, m.bool, m.op(Op.ULessThan, m.bool, r, rows), m.op(Op.ULessThan, m.bool, c, columns)
-                )
+                inside = m.op(Op.LogicalAnd, m.bool, m.op(Op.ULessThan, m.bool, r, rows), m.op(Op.ULessThan, m.bool, c, columns))
                 with m.if_(inside):
                     places = [walked(m, b, [r, c], s[-2:]) for b, s in zip(bases[2:], strides[2:], strict=True)]
                     loaded = [tensor.load(place) for tensor, place in zip(tensors[2:], places[:late], strict=False)]

@@ -25,7 +25,9 @@ class Handle(NamedTuple):
 def _wishes(memory: Memory, kind: str) -> list[int]:
     """Memory flags, best first."""
     if memory is Memory.DEVICE:
-        return [DEVICE_LOCAL] if kind == "discrete" else [DEVICE_LOCAL | _MAPPED | HOST_CACHED, DEVICE_LOCAL | _MAPPED, DEVICE_LOCAL]
+        return (
+            [DEVICE_LOCAL] if kind == "discrete" else [DEVICE_LOCAL | _MAPPED | HOST_CACHED, DEVICE_LOCAL | _MAPPED, DEVICE_LOCAL]
+        )
     if memory is Memory.UPLOAD:
         return [_MAPPED]
     return [_MAPPED | HOST_CACHED, _MAPPED]

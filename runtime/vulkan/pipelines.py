@@ -55,7 +55,9 @@ class Pipelines:
         module = ffi.new("VkShaderModule *")
         check(lib.vkCreateShaderModule(self._device, info, ffi.NULL, module), "vkCreateShaderModule")
         name = ffi.new("char[]", b"main")
-        pipeline_info = structure("VkComputePipelineCreateInfo", "COMPUTE_PIPELINE_CREATE_INFO", layout=self._layouts.pipeline(storage_buffers))
+        pipeline_info = structure(
+            "VkComputePipelineCreateInfo", "COMPUTE_PIPELINE_CREATE_INFO", layout=self._layouts.pipeline(storage_buffers)
+        )
         stage = pipeline_info.stage
         stage.sType, stage.stage, stage.module, stage.pName = 18, 0x20, module[0], name
         out = ffi.new("VkPipeline *")

@@ -18,7 +18,6 @@ from .spirv import PARAM_BYTES
 
 if TYPE_CHECKING:
     from ..plan.plan import Plan
-    from ..statistics import Statistics
     from .driver import VulkanDriver
 
 COMPUTE_STAGE, HOST_STAGE = 0x800, 0x4000

@@ -15,8 +15,8 @@ from ..command import Program
 from ..dtype import DType
 from ..plan.plan import ReduceKernel
 from . import functions
-from .access import Abilities, Tensor
-from .elementwise import LINEAR, LOCAL, Words, aliased, coordinates, mode, scalars_of, walked
+from .access import Abilities
+from .elementwise import LINEAR, LOCAL, Words, aliased, bindings_of, coordinates, mode, scalars_of, tensors_of, walked
 from .parameters import Parameters
 from .program import evaluate, narrow
 from .spirv import Module, Op
@@ -37,6 +37,7 @@ class ReduceKey:
     partial: bool
     linear: tuple[bool, ...]  # per late input and output
     rows: bool
+    bindings: tuple[int, ...]
     aliased: bool
 
 
@@ -45,9 +46,10 @@ def key_of(kernel: ReduceKernel) -> ReduceKey:
     rows = bool(kernel.reduced) and bool(early) and kernel.inputs[0].strides[-1] == 1
     others = kernel.inputs[early:] + kernel.outputs
     linear = tuple(kernel.splits > 1 or mode(o.strides, kernel.kept) == LINEAR for o in others)
+    bindings = bindings_of(kernel)
     return ReduceKey(
         kernel.program, kernel.epilogue, kernel.combine, kernel.accumulate, len(kernel.kept), len(kernel.reduced),
-        kernel.splits > 1, linear, rows, aliased(kernel),
+        kernel.splits > 1, linear, rows, bindings, aliased(kernel, bindings),
     )  # fmt: skip
 
 
@@ -72,9 +74,7 @@ def emit(key: ReduceKey, abilities: Abilities) -> bytes:
     program, epilogue, early = key.program, key.epilogue, len(key.program.inputs)
     late = len(epilogue.inputs) - 1
     dtypes = [*program.inputs, *epilogue.inputs[1:], *(epilogue.dtype_of(r) for r in epilogue.results)]
-    tensors = [
-        Tensor(m, k, d, abilities, writable=k >= early + late, aliased=key.aliased) for k, d in enumerate(dtypes)
-    ]
+    tensors = tensors_of(m, dtypes, key.bindings, len(epilogue.results), abilities, key.aliased)
     sources = tensors[:early]
     words = Words(m, 1)
     outputs, splits, length = words.take(3)

@@ -55,4 +55,6 @@ def wait_any(device: Any, points: Sequence[tuple[VulkanTimeline, int]], timeout:
     nanoseconds = (1 << 63) if timeout is None else max(0, int(timeout * 1e9))
     result = vk.lib.vkWaitSemaphores(device, info, nanoseconds)
     if result < 0:
-        raise DeviceLost(f"the device was lost while waiting (VkResult {result}): its tensors are gone; make them anew in a new process")
+        raise DeviceLost(
+            f"the device was lost while waiting (VkResult {result}): its tensors are gone; make them anew in a new process"
+        )

@@ -156,10 +156,12 @@ def test_what_is_not_saved_may_change(device: str) -> None:
 def test_a_view_is_not_changed_while_recording(device: str) -> None:
     x = on_device(device)
     y = x * 2
-    for change in (lambda: y[0].mul_(2), lambda: y.reshape(2, 1).add_(1), lambda: y.T.__setitem__(0, 1.0)):
-        if change.__code__.co_names[-1] == "__setitem__":
-            continue
-        with pytest.raises(RuntimeError, match=r"^\w+_: changing a view in place while gradients are recorded"):
+    for change in (
+        lambda: y[0].mul_(2),
+        lambda: y.reshape(2, 1).add_(1),
+        lambda: y.reshape(1, 2).__setitem__(0, 1.0),
+    ):
+        with pytest.raises(RuntimeError, match=r"^\w+_?: changing a view in place while gradients are recorded"):
             change()
     buffer = rt.zeros(2, device=device)
     buffer[0].add_(3)

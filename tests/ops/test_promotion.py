@@ -24,9 +24,7 @@ def test_the_table(a: str, b: str) -> None:
 def operands(dtype: str) -> list[tuple[Any, Any]]:
     """A tensor, a 0-d tensor, and the Python number of that category."""
     number = {"bool": True, "float32": 1.5, "int64": 2}.get(dtype)
-    made: list[tuple[Any, Any]] = [
-        (rt.ones(shape, dtype=dtype), torch.ones(shape, dtype=TORCH[dtype])) for shape in ((2,), ())
-    ]
+    made: list[tuple[Any, Any]] = [(rt.ones(shape, dtype=dtype), torch.ones(shape, dtype=TORCH[dtype])) for shape in ((2,), ())]
     return made if number is None else [*made, (number, number)]
 
 

@@ -1,5 +1,4 @@
-"""No public operation goes untested: every name is in the comparison table or used by a test of this folder.
-"""
+"""No public operation goes untested: every name is in the comparison table or used by a test of this folder."""
 
 from __future__ import annotations
 

@@ -181,9 +181,7 @@ def test_reshape_shares_memory_exactly_where_pytorch_does(shape: tuple[int, ...]
     """All permutations of small shapes into all factorisations of their size."""
     x, y = random(shape)
     size = y.numel()
-    targets = [
-        t for n in range(1, 4) for t in itertools.product(range(1, size + 1), repeat=n) if torch.Size(t).numel() == size
-    ]
+    targets = [t for n in range(1, 4) for t in itertools.product(range(1, size + 1), repeat=n) if torch.Size(t).numel() == size]
     for order in itertools.permutations(range(len(shape))):
         a, b = x.permute(*order), y.permute(*order)
         for target in targets:

@@ -52,9 +52,7 @@ def pair(values: Any, dtype: str = "float32", device: str = "cpu") -> Pair:
     return rt.tensor(source.numpy(), dtype=dtype, device=device), theirs
 
 
-def random(
-    shape: Sequence[int], dtype: str = "float32", device: str = "cpu", low: float = -2.0, high: float = 2.0, seed: int = 0
-) -> Pair:
+def random(shape: Sequence[int], dtype: str = "float32", device: str = "cpu", low: float = -2.0, high: float = 2.0, seed: int = 0) -> Pair:
     """Random values: uniform between ``low`` and ``high`` for floats, small whole numbers for integers."""
     generator = np.random.default_rng([seed, *shape])
     if dtype in FLOATS:

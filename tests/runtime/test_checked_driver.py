@@ -89,7 +89,10 @@ def test_strides_that_leave_the_access(monkeypatch: pytest.MonkeyPatch) -> None:
         a = rt.ones(8, 8, device=device)
         device.flush()
         b = a @ a
-        with breaking(monkeypatch, stride), pytest.raises(CheckFailed, match="walks bytes 0 to 284 of value 0, but says 0 to 256"):
+        with (
+            breaking(monkeypatch, stride),
+            pytest.raises(CheckFailed, match="walks bytes 0 to 284 of value 0, but says 0 to 256"),
+        ):
             device.flush()
         del b
 

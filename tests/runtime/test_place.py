@@ -25,9 +25,7 @@ def plans(draw: st.DrawFn) -> tuple[list[list[Kernel]], dict[int, int], int]:
     """Levels of kernels on values 0..n, of which some are temporaries with sizes, and an alignment."""
     values = draw(st.integers(1, 8))
     pick = st.lists(st.integers(0, values - 1), max_size=3)
-    levels = [
-        [kernel(draw(pick), draw(pick)) for _ in range(draw(st.integers(1, 3)))] for _ in range(draw(st.integers(0, 8)))
-    ]
+    levels = [[kernel(draw(pick), draw(pick)) for _ in range(draw(st.integers(1, 3)))] for _ in range(draw(st.integers(0, 8)))]
     sizes = {v: draw(st.integers(0, 5000)) for v in range(values) if draw(st.booleans())}
     return levels, sizes, draw(st.sampled_from([1, 64, 256]))
 
@@ -67,8 +65,7 @@ def test_a_chain_needs_two_places() -> None:
 
 
 def test_values_of_one_level_never_share() -> None:
-    """No barrier separates kernels of one level: what one reads last must not be what another writes first.
-    """
+    """No barrier separates kernels of one level: what one reads last must not be what another writes first."""
     levels = [[kernel([], [0])], [kernel([0], []), kernel([], [1])]]
     offsets, arena = place(levels, {0: 100, 1: 100}, 64)
     assert offsets[0] != offsets[1] and arena == 256

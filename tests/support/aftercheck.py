@@ -27,9 +27,7 @@ def left_over_threads(before: set[threading.Thread]) -> list[str]:
         strange = [
             thread.name
             for thread in threading.enumerate()
-            if thread not in before
-            and not thread.name.startswith(_LONG_LIVED)
-            and not thread.name.endswith(_WATCHER)
+            if thread not in before and not thread.name.startswith(_LONG_LIVED) and not thread.name.endswith(_WATCHER)
         ]
         if not strange or monotonic() > deadline:
             return strange

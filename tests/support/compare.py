@@ -72,14 +72,8 @@ def assert_close(
     if not bad.any():
         return
     places = np.argwhere(np.atleast_1d(bad))[:_SHOWN]
-    lines = [
-        f"  at {place.tolist()}: {np.atleast_1d(a)[tuple(place)]!r}, "
-        f"expected {np.atleast_1d(e)[tuple(place)]!r}"
-        for place in places
-    ]
-    raise AssertionError(
-        f"{head}{int(bad.sum())} of {bad.size} values differ (rtol={rtol}, atol={atol}):\n" + "\n".join(lines)
-    )
+    lines = [f"  at {place.tolist()}: {np.atleast_1d(a)[tuple(place)]!r}, expected {np.atleast_1d(e)[tuple(place)]!r}" for place in places]
+    raise AssertionError(f"{head}{int(bad.sum())} of {bad.size} values differ (rtol={rtol}, atol={atol}):\n" + "\n".join(lines))
 
 
 def _differing(a: Array, e: Array, rtol: float, atol: float, signed_zeros: bool) -> Array:

@@ -44,9 +44,7 @@ def choose_drivers(kinds: tuple[str, ...]) -> None:
 
     With ``gpu`` the machine's own drivers are left as they are.
     """
-    os.environ.setdefault(
-        "RASPTORCH_CACHE_DIR", "off"
-    )  # tests neither need nor change what the user's cache holds
+    os.environ.setdefault("RASPTORCH_CACHE_DIR", "off")  # tests neither need nor change what the user's cache holds
     if "gpu" in kinds:
         return
     found = [str(path) for path in (manifest(kind) for kind in _MANIFESTS) if path is not None]

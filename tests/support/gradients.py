@@ -47,9 +47,7 @@ def _rounded(x: Any, dtype: str) -> Any:
     return x
 
 
-def _run(
-    function: Callable[..., Any], inputs: Sequence[Any], device: str, dtype: str
-) -> tuple[list[rt.Tensor], dict[int, rt.Tensor]]:
+def _run(function: Callable[..., Any], inputs: Sequence[Any], device: str, dtype: str) -> tuple[list[rt.Tensor], dict[int, rt.Tensor]]:
     tensors = []
     for x in inputs:
         if isinstance(x, np.ndarray):
@@ -61,11 +59,7 @@ def _run(
     made = function(*tensors)
     outputs = [made] if isinstance(made, rt.Tensor) else list(made)
     random = np.random.default_rng(SEED)
-    weighted = [
-        (y, rt.tensor(random.uniform(0.5, 1.5, y.shape), dtype=y.dtype, device=device)) for y in outputs if y.requires_grad
-    ]
+    weighted = [(y, rt.tensor(random.uniform(0.5, 1.5, y.shape), dtype=y.dtype, device=device)) for y in outputs if y.requires_grad]
     wanted = {k: x for k, x in enumerate(tensors) if isinstance(x, rt.Tensor) and x.requires_grad}
     found = grad([y for y, _ in weighted], list(wanted.values()), [w for _, w in weighted], allow_unused=True)
-    return outputs, {
-        k: rt.zeros_like(wanted[k]) if g is None else g for k, g in zip(wanted, found, strict=True)
-    }
+    return outputs, {k: rt.zeros_like(wanted[k]) if g is None else g for k, g in zip(wanted, found, strict=True)}
