@@ -161,6 +161,12 @@ class Tensor:
         made.node, made.requires_grad, made.is_view = self.node, self.requires_grad, self.is_view
         return made
 
+    def _ones(self) -> Tensor:
+        """Ones of this form: where a backward pass without a given gradient starts."""
+        from .ops.creation import ones_like
+
+        return ones_like(self.detach())
+
     def detach(self) -> Tensor:
         """The same memory without history."""
         made = Tensor._make(self.storage, self.offset, self.layout)

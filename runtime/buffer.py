@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from .pool import Pool
+    from .stream import Stream
 
 _keys = count(1)
 
@@ -40,11 +41,15 @@ class Block:
 
 
 class Buffer:
-    """``nbytes`` at ``offset`` in a block. Belongs to one slot or one batch; goes back to the pool with its fences."""
+    """``nbytes`` at ``offset`` in a block. Belongs to one slot or one batch; goes back to the pool with its fences.
 
-    __slots__ = ("block", "key", "nbytes", "offset", "pool")
+    ``uses`` are the submissions that still used these bytes when a stream took them over from its own earlier work.
+    """
 
-    def __init__(self, pool: Pool, block: Block, offset: int, nbytes: int) -> None:
+    __slots__ = ("block", "key", "nbytes", "offset", "pool", "uses")
+
+    def __init__(self, pool: Pool, block: Block, offset: int, nbytes: int, uses: dict[Stream, int] | None = None) -> None:
+        self.uses: Final = uses
         self.pool: Final = pool
         self.block: Final = block
         self.offset: Final = offset

@@ -31,6 +31,7 @@ class Traits:
     reduce_chunk: int = 1024  # most elements one invocation adds up: keeps the rounding error of long sums small
     int64: bool = True
     float64: bool = True
+    missing: frozenset[tuple[str, str]] = frozenset()  # opcodes it has not, as (opcode, dtype)
     reentrant_recordings: bool = False  # a recording may be submitted again with other scalars before it is done
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Final, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .errors import DTypeError
 
@@ -98,3 +99,18 @@ def promote_scalar(a: DType, value: bool | int | float) -> DType:
     """A tensor's type together with a Python number: the number only counts if its category is higher."""
     other = of_scalar(value)
     return other if other.category > a.category else a
+
+
+def bfloat16_bits(register: NDArray[Any]) -> NDArray[np.uint16]:
+    """The upper halves of float32 bits after rounding to nearest, ties to even."""
+    bits: NDArray[np.uint32] = np.asarray(register).view(np.uint32)
+    rounded = np.right_shift(bits, np.uint32(16), out=np.empty(bits.shape, np.uint32))
+    np.bitwise_and(rounded, np.uint32(1), out=rounded)
+    np.add(rounded, np.uint32(0x7FFF), out=rounded)
+    np.add(rounded, bits, out=rounded)
+    np.right_shift(rounded, np.uint32(16), out=rounded)
+    nan = np.isnan(register)
+    if nan.any():
+        # The sum carries out of a NaN's fraction, and cutting may leave infinity: set the quiet bit instead.
+        np.copyto(rounded, (bits >> np.uint32(16)) | np.uint32(0x0040), where=nan)
+    return rounded.astype(np.uint16)

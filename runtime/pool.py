@@ -108,7 +108,7 @@ class Pool:
             self._statistics.bytes_in_use -= buffer.nbytes
             ranges = self._free.get(buffer.block)
             if ranges is not None:  # None: the pool was closed meanwhile
-                insort(ranges, FreeRange(buffer.offset, buffer.nbytes, uses))
+                insort(ranges, FreeRange(buffer.offset, buffer.nbytes, _together(uses, buffer.uses)))
 
     def trim(self) -> int:
         """Give wholly unused, idle blocks back to the driver; returns the bytes."""
@@ -156,7 +156,7 @@ class Pool:
         if best is None:
             return None
         _, block, piece = best
-        buffer = Buffer(self, block, piece.offset, size)
+        buffer = Buffer(self, block, piece.offset, size, None if piece.uses is None else dict(piece.uses))
         if piece.size == size:
             self._free[block].remove(piece)
         else:

@@ -32,9 +32,7 @@ def _root_gradient(output: Tensor, gradient: Tensor | None) -> Tensor:
                 f"backward: a gradient can only be left out for one element, this tensor has shape {list(output.shape)}; "
                 "reduce it (.sum(), .mean()) or pass `gradient`"
             )
-        from ..ops.creation import ones_like
-
-        return ones_like(output.detach())
+        return output._ones()
     if gradient.shape != output.shape:
         raise ShapeError(f"backward: gradient has shape {list(gradient.shape)}, the tensor {list(output.shape)}")
     if gradient.device is not output.device:

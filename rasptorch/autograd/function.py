@@ -98,7 +98,7 @@ def _tape(kind: type[Function], ctx: Context, args: tuple[Any, ...], out: Tensor
     node = Node(kind.__name__, backward, [a if isinstance(a, Tensor) else None for a in args], kept)
     node.foreign = True
     if any(is_output):
-        node.output = (out.storage, out.offset, out.layout, out.storage.version)
+        node.output = (Tensor._make, out.storage, out.offset, out.layout, out.storage.version)
     out.node, out.requires_grad = node, True
     return out
 

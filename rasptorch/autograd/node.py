@@ -52,7 +52,7 @@ class Node:
         self.saved: tuple[Any, ...] | None = saved
         self.versions = [t.storage.version if hasattr(t, "storage") else 0 for t in saved] if saved else ()
         self.attributes = attributes
-        self.output: tuple[Storage, int, Layout, int] | None = None
+        self.output: tuple[Callable[[Storage, int, Layout], Tensor], Storage, int, Layout, int] | None = None
         self.hooks: list[Callable[[Tensor], Tensor | None]] | None = None
         self.foreign = self.is_view = self.replaced = False
 
@@ -83,14 +83,12 @@ class Node:
 
     def result(self) -> Tensor:
         """The operation's own output, for gradients that are simplest in terms of it."""
-        from ..tensor import Tensor
-
         if self.output is None:
             raise SavedTensorError(f"backward through {self.name} a second time: pass retain_graph=True to the first backward")
-        storage, offset, layout, version = self.output
+        make, storage, offset, layout, version = self.output
         if storage.version != version:
             raise SavedTensorError(f"{self.name}: its output was changed in place, and its gradient needs it; use a clone")
-        tensor = Tensor._make(storage, offset, layout)
+        tensor = make(storage, offset, layout)
         tensor.node = self
         tensor.requires_grad = True
         return tensor

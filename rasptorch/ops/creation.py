@@ -88,21 +88,12 @@ def _array(data: Any, wanted: DType | None) -> np.ndarray[Any, Any]:
     if array.dtype == object or array.dtype.kind in "USMmcV":
         raise DTypeError(f"tensor: {type(data).__name__} of {array.dtype} does not hold numbers a tensor can have")
     if wanted is dt.bfloat16:
-        return bfloat16_bits(array.astype(np.float32))
+        return dt.bfloat16_bits(array.astype(np.float32))
     if wanted is not None:
         return array.astype(wanted.numpy)
     if hasattr(data, "dtype") or hasattr(data, "__array__"):
         return array.astype(array.dtype.newbyteorder("="), copy=False)
     return array.astype(np.float32) if array.dtype == np.float64 else array
-
-
-def bfloat16_bits(array: np.ndarray[Any, Any]) -> np.ndarray[Any, Any]:
-    """float32 values as the bits of bfloat16, rounded to nearest even."""
-    from ..runtime.host import functions
-
-    out = np.empty(array.shape, np.uint16)
-    functions.store(dt.bfloat16, array, out)
-    return out
 
 
 def from_numpy(array: Any) -> Tensor:

@@ -107,7 +107,7 @@ def tape(
             if type(value) is not float and getattr(value, "requires_grad", False):
                 node = Node(name, gradient, inputs, saved, attributes)
                 if keep_output:
-                    node.output = (out.storage, out.offset, out.layout, out.storage.version)
+                    node.output = (Tensor._make, out.storage, out.offset, out.layout, out.storage.version)
                 out.node = node
                 out.requires_grad = True
                 break

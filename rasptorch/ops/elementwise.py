@@ -107,6 +107,11 @@ class Elementwise:
         kinds = [x.layout if type(x) is Tensor else x for x in values]
         compute = self._compute_dtype(result_dtype(kinds))
         program, result = self._program(operands, compute)
+        if (self.opcode, compute.name) in device.driver.traits.missing:
+            raise DTypeError(
+                f"{self.name}: {device} ({device.driver.traits.name}) has no {self.name} of {compute.name}; convert with "
+                ".to(rasptorch.float32), or use the cpu device"
+            )
         check_dtype(self.name, device, compute, result, *(x.dtype for x in layouts))
         inputs = tuple(layout_of(device, x.dtype, shape, broadcast_strides(x, shape)) for x in layouts)
         if target is None:
@@ -163,7 +168,7 @@ class Elementwise:
 
     def _keep(self, node: Node, operands: tuple[Any, ...], out: Tensor) -> None:
         if "o" in self._needed(operands):
-            node.output = (out.storage, out.offset, out.layout, out.storage.version)
+            node.output = (Tensor._make, out.storage, out.offset, out.layout, out.storage.version)
 
     def _node(self, operands: tuple[Any, ...], overwritten: Tensor | None = None) -> Node:
         needed = self._needed(operands)

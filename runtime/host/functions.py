@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import dtype as dtypes
-from ..dtype import DType
+from ..dtype import DType, bfloat16_bits
 from ..errors import DTypeError
 from ..opcodes import OPCODES
 from .erf import erf
@@ -82,7 +82,7 @@ def load(dtype: DType, stored: Array) -> Array:
 def store(dtype: DType, register: Array, stored: Array) -> None:
     """Write a register (it broadcasts) into ``stored``, an array of ``dtype.numpy``; ties round to even."""
     if dtype is dtypes.bfloat16:
-        np.copyto(stored, _bfloat16_bits(register))
+        np.copyto(stored, bfloat16_bits(register))
     else:
         np.copyto(stored, register, casting="same_kind")
 
@@ -92,22 +92,7 @@ def narrow(dtype: DType, register: Array) -> None:
     if dtype is dtypes.float16:
         np.copyto(register, register.astype(np.float16))
     elif dtype is dtypes.bfloat16:
-        np.copyto(register, load(dtype, _bfloat16_bits(register)))
-
-
-def _bfloat16_bits(register: Array) -> NDArray[np.uint16]:
-    """The upper halves of float32 bits after rounding to nearest, ties to even."""
-    bits: NDArray[np.uint32] = np.asarray(register).view(np.uint32)
-    rounded = np.right_shift(bits, np.uint32(16), out=np.empty(bits.shape, np.uint32))
-    np.bitwise_and(rounded, np.uint32(1), out=rounded)
-    np.add(rounded, np.uint32(0x7FFF), out=rounded)
-    np.add(rounded, bits, out=rounded)
-    np.right_shift(rounded, np.uint32(16), out=rounded)
-    nan = np.isnan(register)
-    if nan.any():
-        # The sum carries out of a NaN's fraction, and cutting may leave infinity: set the quiet bit instead.
-        np.copyto(rounded, (bits >> np.uint32(16)) | np.uint32(0x0040), where=nan)
-    return rounded.astype(np.uint16)
+        np.copyto(register, load(dtype, bfloat16_bits(register)))
 
 
 # moving and choosing

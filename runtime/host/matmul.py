@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..command import Program
-from ..dtype import DType
+from ..dtype import float32
+from ..plan.lower import rounded
 from ..plan.plan import MatmulKernel
 from . import functions
 from .elementwise import Evaluator
@@ -23,7 +23,7 @@ def matmul(kernel: MatmulKernel, binding: Binding) -> Runner:
     dtype, epilogue = kernel.dtype, kernel.epilogue
     if not epilogue.steps and len(outputs) == 1 and stored_as_computed(dtype):
         return lambda values: _into(a, b, outputs[0])
-    after = Evaluator(_of_register(epilogue, dtype), None, frozenset(range(len(outputs))))
+    after = Evaluator(epilogue if stored_as_computed(dtype) else rounded(epilogue, float32), None, frozenset(range(len(outputs))))
     product = np.empty(shape, functions.register_dtype(dtype))
 
     def run(values: Sequence[float]) -> None:
@@ -36,12 +36,3 @@ def matmul(kernel: MatmulKernel, binding: Binding) -> Runner:
 
 def _into(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     np.matmul(a, b, out=out)
-
-
-def _of_register(epilogue: Program, dtype: DType) -> Program:
-    """The epilogue as it takes the product in register form (float16 and bfloat16 are computed in float32)."""
-    from ..dtype import float32
-
-    if stored_as_computed(dtype):
-        return epilogue
-    return Program((float32, *epilogue.inputs[1:]), epilogue.scalars, epilogue.steps, epilogue.results)

@@ -11,8 +11,6 @@ from heapq import heapify, heappop, heappush
 
 from ..hazards import Access
 
-SHARERS = 8  # groups that only read the same value: no more than this many of them are worth a look
-
 
 def bits(mask: int) -> Iterator[int]:
     """The numbers of the bits that are set, lowest first."""
@@ -45,8 +43,8 @@ class Dependencies:
             owner[number], number = top, owner[number]
         return top
 
-    def add(self, number: int, reads: Iterable[Access], writes: Iterable[Access]) -> list[int]:
-        """Take in a command; returns the groups it might join: those it depends on, newest first, then some that share inputs."""
+    def add(self, number: int, reads: Iterable[Access], writes: Iterable[Access]) -> tuple[list[int], list[int]]:
+        """Take in a command; returns the groups it depends on and the others that share inputs with it, newest first."""
         self._groups[number] = None
         self._newest = number
         producers: dict[int, None] = {}
@@ -59,8 +57,7 @@ class Dependencies:
         for group in producers:
             self._direct[number] |= 1 << group
             self._before[number] |= self._before[group] | 1 << group
-        latest = sorted(sharers.keys() - producers.keys(), reverse=True)
-        return sorted(producers, reverse=True) + latest[:SHARERS]
+        return sorted(producers, reverse=True), sorted(sharers.keys() - producers.keys(), reverse=True)
 
     def _meet(self, access: Access, is_write: bool, producers: dict[int, None], sharers: dict[int, None]) -> None:
         """Sort the groups that touch the same bytes into the two sets; forget what nobody has to be compared with again."""

@@ -14,11 +14,12 @@ from ..hazards import Access, overlap
 from ..layout import Layout, Shape
 from .decode import PlannedCommand
 from .depend import Dependencies
-from .group import PROLOGUE, Constant, Group, constant_of, group_of
-from .places import Place, access, express, squeezed
+from .group import PROLOGUE, Constant, Forms, Group, constant_of, group_of
+from .places import Place, access, express, extent, squeezed
 
 MAX_STEPS = 100  # per kernel: enough to leave memory traffic behind, few enough for quick compilation and few registers
 MAX_SCALARS = 64
+SHARERS = 3  # groups that only read the same value: no more than this many are tried
 MAX_WORDS = 224  # of a kernel's parameters: a first element and strides for each operand, and the scalars
 Places = tuple[list[Place], list[Place]]  # read, written
 READS_CONSTANTS = ("elementwise", "reduce")  # kinds of commands whose inputs may be scalars
@@ -37,6 +38,7 @@ class Fusion:
         self._graph = Dependencies(len(commands), traits.hazard_alignment)
         self._groups: dict[int, Group] = {}
         self._constants: dict[int, Constant] = {}
+        self._forms: Forms = {}
         self._users: dict[int, int] = {}  # per value the commands that use it after it was made, as sets of bits
         self._needed: set[int] = set()  # constants that somebody has to find in memory
         writes: dict[int, int] = {}
@@ -56,19 +58,26 @@ class Fusion:
         constant = constant_of(command) if join else None
         if constant is not None and command.outputs[0][0] in self._written_once:
             self._constants[command.outputs[0][0]] = constant
-        group = self._groups[number] = group_of(number, command, self._constants)
+        group = self._groups[number] = group_of(number, command, self._constants, self._forms)
         reads, writes = self._accesses(command)
-        candidates = self._graph.add(number, reads, writes)
+        producers, sharers = self._graph.add(number, reads, writes)
         if not join or group.kind in ("shader", "matmul"):
             return
         if group.kind == "reduce":
-            for candidate in candidates:
+            for candidate in producers:
                 if self._take_prologue(self._graph.find(candidate), number):
                     return
             return
         home = number
-        for candidate in candidates:
+        for candidate in producers:
             home = self._join(self._graph.find(candidate), home)
+        for candidate in self._alike(sharers, group):
+            home = self._join(self._graph.find(candidate), home)
+
+    def _alike(self, groups: Sequence[int], group: Group) -> list[int]:
+        """The first few of ``groups`` that might take a command in: each costs a closer look."""
+        size = math.prod(group.shape)
+        return [n for n in groups if self._groups[n].kind != "shader" and math.prod(self._groups[n].shape) == size][:SHARERS]
 
     def _accesses(self, command: PlannedCommand) -> tuple[list[Access], list[Access]]:
         spec = command.spec
@@ -116,14 +125,14 @@ class Fusion:
         if (a.errors is not None or b.errors is not None) and (a.core is not None or b.core is not None):
             return False
         mine, theirs = a.places(shape), b.places(shape)
-        if mine is None or theirs is None or _clash(mine, theirs, shape):
+        if mine is None or theirs is None or not self._fits(a, b, mine, theirs) or _clash(mine, theirs, shape):
             return False
         for group, (_, written) in ((a, theirs), (b, mine)):
             if group.core is not None:
                 reads = group.core_reads()
                 if any(overlap(access(p, shape), r) for p in written for r in reads):
                     return False
-        return self._fits(a, b, mine, theirs)
+        return True
 
     def _fits(self, a: Group, b: Group, mine: Places, theirs: Places) -> bool:
         """Storage buffers and parameters of a kernel that does ``b`` after ``a``. What is read and written in place is one buffer."""
@@ -183,12 +192,14 @@ def _span(value: int, offset: int, layout: Layout) -> Access:
 def _clash(mine: Places, theirs: Places, shape: Shape) -> bool:
     """Whether something that one of the two writes is touched by the other elsewhere than at the same element."""
     for written, touched in ((mine[1], (*theirs[0], *theirs[1])), (theirs[1], mine[0])):
-        by_value: dict[int, list[Place]] = {}
+        by_value: dict[int, list[tuple[Place, int, int]]] = {}
         for p in written:
-            by_value.setdefault(p.value, []).append(p)
+            by_value.setdefault(p.value, []).append((p, *extent(p, shape)))
         for q in touched:
-            for p in by_value.get(q.value, ()):
-                if p != q and overlap(access(p, shape), access(q, shape)):
+            found = by_value.get(q.value)
+            if found is not None:
+                start, end = extent(q, shape)
+                if any(p != q and first < end and start < last for p, first, last in found):
                     return True
     return False
 

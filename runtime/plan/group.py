@@ -6,6 +6,7 @@ output's. Without a core the epilogue is all there is.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -92,41 +93,48 @@ def _span(value: int, offset: int, layout: Layout) -> Access:
     return Access(value, offset * size, (offset + layout.span) * size)
 
 
-def group_of(number: int, command: PlannedCommand, constants: dict[int, Constant]) -> Group:
-    """A group of one command. Inputs that are known constants become scalars."""
+Forms = dict[CommandSpec, tuple[Shape, list[Shape]]]
+
+
+def group_of(number: int, command: PlannedCommand, constants: dict[int, Constant], forms: Forms) -> Group:
+    """A group of one command. Inputs that are known constants become scalars. ``forms`` keeps what follows from specs alone."""
     if command.spec.kind == "elementwise":
-        return _elementwise(number, command, constants)
+        return _elementwise(number, command, constants, forms)
     return _cored(number, command, constants)
 
 
-def _elementwise(number: int, command: PlannedCommand, constants: dict[int, Constant]) -> Group:
+def _form(spec: CommandSpec) -> tuple[Shape, list[Shape]]:
+    """An elementwise command's domain, in as few axes as will do, and the strides of its inputs and outputs over it."""
+    layouts = (*spec.inputs, *spec.outputs)
+    shape = squeezed(layouts[-1].shape)
+    strides = [tuple(s for n, s in zip(x.shape, x.strides, strict=True) if n != 1) for x in layouts]
+    plain = plain_strides(shape)
+    if all(s == plain or not any(s) for s in strides):
+        count = math.prod(shape)
+        flat: Shape = (count,) if count != 1 else ()
+        strides = [plain_strides(flat) if any(s) else (0,) * len(flat) for s in strides]
+        shape = flat
+    return shape, strides
+
+
+def _elementwise(number: int, command: PlannedCommand, constants: dict[int, Constant], forms: Forms) -> Group:
     spec, program = command.spec, command.spec.program
     assert program is not None
-    full = spec.outputs[0].shape if spec.outputs else spec.inputs[0].shape
+    form = forms.get(spec)
+    if form is None:
+        form = forms[spec] = _form(spec)
+    shape, strides = form
     builder = Builder()
-    shape, outputs, refs = squeezed(full), [], []
-    pairs = [*zip(command.inputs, spec.inputs, strict=True), *zip(command.outputs, spec.outputs, strict=True)]
-    places = [_squeezed_place(v, o, layout) for (v, o), layout in pairs]
-    if is_flat(places, shape):
-        n = 1
-        for length in shape:
-            n *= length
-        flat_shape: Shape = (n,) if n != 1 else ()
-        places = [p._replace(strides=plain_strides(flat_shape) if any(p.strides) else (0,) * len(flat_shape)) for p in places]
-        shape = flat_shape
-    for p in places[: len(command.inputs)]:
-        known = constants.get(p.value)
-        refs.append(builder.read(p) if known is None else known.ref(builder))
-    outputs = places[len(command.inputs) :]
+    refs = []
+    count = len(command.inputs)
+    for (value, offset), layout, s in zip(command.inputs, spec.inputs, strides, strict=False):
+        known = constants.get(value)
+        refs.append(builder.read(Place(value, offset, s, layout.dtype)) if known is None else known.ref(builder))
     scalars = [builder.scalar(position, d) for position, d in zip(command.scalars, program.scalars, strict=True)]
-    for p, ref in zip(outputs, builder.add(program, refs, scalars), strict=True):
-        builder.current[p] = ref
+    results = builder.add(program, refs, scalars)
+    for (value, offset), layout, s, ref in zip(command.outputs, spec.outputs, strides[count:], results, strict=True):
+        builder.current[Place(value, offset, s, layout.dtype)] = ref
     return Group("elementwise", shape, builder, [spec.name], 1 << number, errors=command.errors)
-
-
-def _squeezed_place(value: int, offset: int, layout: Layout) -> Place:
-    strides = tuple(s for n, s in zip(layout.shape, layout.strides, strict=True) if n != 1)
-    return Place(value, offset, strides, layout.dtype)
 
 
 def _cored(number: int, command: PlannedCommand, constants: dict[int, Constant]) -> Group:

@@ -25,9 +25,16 @@ def place(value: int, offset: int, strides: Shape, dtype: DType, shape: Shape) -
 
 def access(p: Place, shape: Shape) -> Access:
     """The bytes a place touches over ``shape``."""
-    size = p.dtype.itemsize
-    span = 1 + sum((n - 1) * s for n, s in zip(shape, p.strides, strict=True)) if math.prod(shape) else 0
-    return Access(p.value, p.offset * size, (p.offset + span) * size)
+    return Access(p.value, *extent(p, shape))
+
+
+def extent(p: Place, shape: Shape) -> tuple[int, int]:
+    """The first byte and the one after the last that a place touches."""
+    size, span = p.dtype.itemsize, 1 if math.prod(shape) else 0
+    if span:
+        for n, s in zip(shape, p.strides, strict=True):
+            span += (n - 1) * s
+    return p.offset * size, (p.offset + span) * size
 
 
 def plain_strides(shape: Shape) -> Shape:

@@ -7,7 +7,10 @@ from typing import Any
 
 from .. import settings
 from ..driver import Traits
+from ..dtype import float64
 from ..errors import DeviceError, MissingDeviceError
+from ..opcodes import OPCODES
+from . import functions
 from .loader import api, enumerate_, instance, structure
 
 _KINDS = {1: "integrated", 2: "discrete", 3: "virtual", 4: "software"}
@@ -61,6 +64,7 @@ class Physical:
             reduce_chunk=1024,
             int64=self.int64,
             float64=self.float64,
+            missing=frozenset((o, "float64") for o in OPCODES if not functions.supported(o, float64, int64=True, float64=True)),
         )
 
 

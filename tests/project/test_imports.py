@@ -60,13 +60,13 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "runtime.checked_driver",
         ),
     ),
-    ("streams, fences and waiting", ("runtime.stream", "runtime.fence", "runtime.waiting")),
+    ("streams, fences and waiting", ("runtime.stream", "runtime.capture", "runtime.fence", "runtime.waiting")),
     ("devices and readbacks", ("runtime.device", "runtime.readback", "runtime.manual_driver")),
     ("autograd", ("autograd.*",)),
     # autograd/__init__.py gathers what users name; those two of its modules compute with tensors.
     (
         "tensors",
-        ("tensor", "tensor.*", "ops", "ops.*", "autograd", "autograd.function", "autograd.gradcheck"),
+        ("tensor", "tensor.*", "printing", "ops", "ops.*", "autograd", "autograd.function", "autograd.gradcheck"),
     ),
     ("what is built on tensors", ("*",)),
     ("the front", ("", "__main__")),
