@@ -238,8 +238,9 @@ _process = object()  # another one after fork()
 
 
 def _forked() -> None:
-    global _process
+    global _process, _opening
     _process = object()
+    _opening = threading.RLock()  # another thread may have held it
 
 
 os.register_at_fork(after_in_child=_forked)

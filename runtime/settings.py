@@ -33,6 +33,7 @@ class Settings:
     recordings: int = 16
     host_threads: int = 0
     matmul: str = "auto"
+    dispatch_work: int = -1
     fuse: bool = True
     validate: bool = False
 
@@ -62,6 +63,11 @@ TABLE = (
     Setting("host_threads", "RASPTORCH_HOST_THREADS", "threads the cpu device computes with; 0: one per core"),
     Setting("matmul", "RASPTORCH_MATMUL", "force a matmul variant by name; auto: chosen by device traits"),
     Setting("fuse", "RASPTORCH_FUSE", "0: every command is a kernel of its own, to see what fusion does"),
+    Setting(
+        "dispatch_work",
+        "RASPTORCH_DISPATCH_WORK",
+        "element operations one Vulkan dispatch may take before it is split; 0: any number; -1: by device",
+    ),
     Setting("validate", "RASPTORCH_VALIDATE", "1: turn the Vulkan validation layers on, with synchronisation validation"),
 )
 

@@ -28,7 +28,7 @@ class PlanCache:
     def find(self, key: Sequence[object], living: tuple[int, ...]) -> tuple[Plan, bool, float]:
         """The plan for a batch, whether it was there already, and the seconds it took to make if not."""
         join = settings.current.fuse
-        signature = (*key, living, join)
+        signature = (*key, living, join, settings.current.dispatch_work)
         plan = self._plans.get(signature)
         if plan is not None:
             self._plans.move_to_end(signature)

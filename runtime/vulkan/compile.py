@@ -12,6 +12,7 @@ from . import elementwise, matmul, reduce, rows
 from .elementwise import LOCAL
 from .parameters import Parameters
 from .spirv import PARAM_WORDS
+from .split import Extent, pieces, work_of
 
 if TYPE_CHECKING:
     from ..statistics import Statistics
@@ -20,11 +21,11 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Dispatch:
-    """One vkCmdDispatch: ``bindings`` are (value, first byte, bytes)."""
+    """One kernel, in one or more ``pieces``; ``bindings`` are (value, first byte, bytes)."""
 
     pipeline: Any
     layout: Any
-    groups: tuple[int, int, int]
+    pieces: list[tuple[Extent, Extent]]
     bindings: tuple[tuple[int, int, int], ...]
     parameters: Parameters
 
@@ -32,6 +33,7 @@ class Dispatch:
 @dataclass(slots=True)
 class CompiledPlan:
     levels: list[list[Dispatch]]
+    kernels: int
     dispatches: int
 
 
@@ -49,7 +51,7 @@ def groups_for(invocations: int, limit: int) -> tuple[int, int, int]:
 
 def compile_plan(plan: Plan, driver: VulkanDriver, statistics: Statistics) -> CompiledPlan:
     levels = [[_compile(kernel, driver, statistics) for kernel in level] for level in plan.levels]
-    return CompiledPlan(levels, sum(map(len, levels)))
+    return CompiledPlan(levels, sum(map(len, levels)), sum(len(d.pieces) for level in levels for d in level))
 
 
 def _family(kernel: Kernel) -> Any:
@@ -96,6 +98,7 @@ def _compile(kernel: Kernel, driver: VulkanDriver, statistics: Statistics) -> Di
         raise VulkanError(f"{'+'.join(kernel.names)} with {len(parameters.words)} parameters", -3)
     pipeline = driver.pipelines.get(key, len(bindings), lambda: family.emit(key, driver.abilities), statistics)
     return Dispatch(
-        pipeline, driver.layouts.pipeline(len(bindings)), _groups(kernel, key, driver.physical.limits["groups"]),
-        tuple(bindings), parameters,
+        pipeline, driver.layouts.pipeline(len(bindings)),
+        pieces(_groups(kernel, key, driver.physical.limits["groups"]), work_of(kernel), driver.dispatch_work()), tuple(bindings),
+        parameters,
     )  # fmt: skip

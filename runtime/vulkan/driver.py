@@ -6,6 +6,7 @@ import threading
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from .. import settings
 from ..buffer import Block, Buffer, Memory
 from ..driver import KernelTimes
 from ..errors import DeviceLost, VulkanError
@@ -29,6 +30,9 @@ def open_driver(name: str) -> tuple[VulkanDriver, str]:
     """The driver of the device called ``gpu`` or ``vulkan:N``, and that device's full name."""
     physical = choose(name)
     return VulkanDriver(physical), f"vulkan:{physical.index}"
+
+
+SLOW_WORK = 100_000_000  # element operations that take an integrated GPU of the Pi's size about a tenth of a second
 
 
 class VulkanDriver:
@@ -168,6 +172,11 @@ class VulkanDriver:
 
     def kernel_seconds(self, recording: VulkanRecording) -> KernelTimes | None:
         return recording.kernel_seconds()
+
+    def dispatch_work(self) -> int:
+        """Element operations one dispatch may take; 0: any number."""
+        wish = settings.current.dispatch_work
+        return wish if wish >= 0 else (SLOW_WORK if self.physical.kind == "integrated" else 0)
 
     # -- command buffers and queries ------------------------------------------------------------------------------
     def _new_command_pool(self) -> Any:

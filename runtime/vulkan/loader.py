@@ -13,7 +13,7 @@ from functools import cache
 from typing import Any
 
 from .. import settings
-from ..errors import MissingDeviceError, VulkanError
+from ..errors import DeviceError, MissingDeviceError, VulkanError
 
 validation_messages: list[str] = []
 _HOW = (
@@ -77,6 +77,7 @@ class Instance:
     def __init__(self) -> None:
         vk = api()
         ffi = vk.ffi
+        self.process = os.getpid()
         self._keep: list[Any] = []
         name = self._kept(ffi.new("char[]", b"rasptorch"))
         application = self._kept(
@@ -149,7 +150,13 @@ _instance: Instance | None = None
 
 
 def instance() -> Instance:
+    """The instance; `DeviceError` in a process that was forked after it was made."""
     global _instance
+    if _instance is not None and _instance.process != os.getpid():
+        raise DeviceError(
+            "Vulkan was started before fork() and cannot be used in the child: use threads, or processes started with the "
+            "'spawn' method"
+        )
     with _lock:
         if _instance is None:
             _instance = Instance()

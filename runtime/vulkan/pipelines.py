@@ -56,8 +56,9 @@ class Pipelines:
         check(lib.vkCreateShaderModule(self._device, info, ffi.NULL, module), "vkCreateShaderModule")
         name = ffi.new("char[]", b"main")
         pipeline_info = structure(
-            "VkComputePipelineCreateInfo", "COMPUTE_PIPELINE_CREATE_INFO", layout=self._layouts.pipeline(storage_buffers)
-        )
+            "VkComputePipelineCreateInfo", "COMPUTE_PIPELINE_CREATE_INFO", layout=self._layouts.pipeline(storage_buffers),
+            flags=0x10,  # VK_PIPELINE_CREATE_DISPATCH_BASE: large dispatches go out in pieces
+        )  # fmt: skip
         stage = pipeline_info.stage
         stage.sType, stage.stage, stage.module, stage.pName = 18, 0x20, module[0], name
         out = ffi.new("VkPipeline *")

@@ -28,7 +28,7 @@ class VulkanRecording:
     """Holds its command buffer, its parameters and its descriptor sets until `release`."""
 
     __slots__ = (
-        "_block", "_driver", "_pointer", "_queries", "_scalars", "_sets", "_static", "_timed", "_words", "barriers", "commands",
+        "_block", "_driver", "_kernel_count", "_pointer", "_queries", "_scalars", "_sets", "_static", "_timed", "_words", "barriers", "commands",
         "dispatches", "kernels",
     )  # fmt: skip
 
@@ -36,9 +36,10 @@ class VulkanRecording:
         self._driver = driver
         self._sets: list[DescriptorSet] = []
         self.dispatches = compiled.dispatches
+        self._kernel_count = compiled.kernels
         self.barriers = 0
         self._queries: Any = None
-        self._timed = driver.timestamps and compiled.dispatches > 0 and driver.physical.limits["timestamp_ps"] > 0
+        self._timed = driver.timestamps and compiled.kernels > 0 and driver.physical.limits["timestamp_ps"] > 0
         self._scalars: list[tuple[int, int, DType]] = []
         offsets = self._write_parameters(compiled)
         self.commands = driver.new_commands()
@@ -76,8 +77,8 @@ class VulkanRecording:
         begin = structure("VkCommandBufferBeginInfo", "COMMAND_BUFFER_BEGIN_INFO", flags=4)  # may be pending more than once
         check(lib.vkBeginCommandBuffer(commands, begin), "vkBeginCommandBuffer")
         if self._timed:
-            self._queries = driver.new_queries(compiled.dispatches + 1)
-            lib.vkCmdResetQueryPool(commands, self._queries, 0, compiled.dispatches + 1)
+            self._queries = driver.new_queries(compiled.kernels + 1)
+            lib.vkCmdResetQueryPool(commands, self._queries, 0, compiled.kernels + 1)
             lib.vkCmdWriteTimestamp(commands, COMPUTE_STAGE, self._queries, 0)
         parameters = driver.sets.find(UNIFORM_DYNAMIC, ((self._block.handle.buffer, 0, PARAM_BYTES),))
         self._sets.append(parameters)
@@ -115,7 +116,8 @@ class VulkanRecording:
         driver.one_offset[0] = offset
         lib.vkCmdBindPipeline(commands, 1, dispatch.pipeline)
         lib.vkCmdBindDescriptorSets(commands, 1, dispatch.layout, 0, 2, driver.two_sets, 1, driver.one_offset)
-        lib.vkCmdDispatch(commands, *dispatch.groups)
+        for base, count in dispatch.pieces:
+            lib.vkCmdDispatchBase(commands, *base, *count)
 
     @property
     def pointer(self) -> Any:
@@ -123,7 +125,7 @@ class VulkanRecording:
 
     def kernel_seconds(self) -> KernelTimes | None:
         """Time of each dispatch of the last finished submission."""
-        return None if self._queries is None else self._driver.read_queries(self._queries, self.dispatches + 1)
+        return None if self._queries is None else self._driver.read_queries(self._queries, self._kernel_count + 1)
 
     def release(self) -> None:
         driver = self._driver

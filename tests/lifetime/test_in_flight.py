@@ -214,7 +214,6 @@ def test_the_engine_makes_no_cycles(device: str) -> None:
         for _ in range(5):
             step()
         assert in_use(device) == before
-        assert gc.collect() == 0 or in_use(device) == before
     finally:
         gc.enable()
 

@@ -108,10 +108,9 @@ def compare(name: str, block: Block, after: Block | None, printed: str) -> None:
     """Fail where a block prints something else than the page says."""
     if not printed:
         return
+    printed = re.sub(r"\bvulkan:\d+", "vulkan:0", printed)  # its number depends on the machine
     where = f"{name}:{block.line}"
-    assert after is not None and after.language == "text", (
-        f"{where} prints, and no text block follows:\n{printed}"
-    )
+    assert after is not None and after.language == "text", f"{where} prints, and no text block follows:\n{printed}"
     same = doctest.OutputChecker().check_output(after.text, printed, _SAME)
     assert same, f"{where} prints\n{printed}\nand the page says\n{after.text}"
 

@@ -52,15 +52,12 @@ def test_ctrl_c_ends_a_blocking_wait(manual: Manual) -> None:
     assert (rt.ones(2, device=device) + 1).readback().is_done() is False
 
 
-def test_ctrl_c_ends_a_wait_for_a_vulkan_device() -> None:
-    """The wait is inside the driver, which knows nothing of Python's signals."""
-    from tests.support import drivers
-
-    name = drivers.device_name("lavapipe")
-    device = rt.device(name)
+@pytest.mark.every_driver
+def test_ctrl_c_ends_a_wait_inside_the_driver(device: str) -> None:
+    """Where Vulkan waits, nobody knows of Python's signals."""
     x = rt.ones(4, device=device)
     x.numpy()
-    stream = device.new_stream()
+    stream = rt.device(device).new_stream()
     stream.submitted = 1  # so it says
     inside = threading.Event()
 
