@@ -26,14 +26,23 @@ class Abilities:
 
 
 class Tensor:
-    """A storage buffer of one dtype inside a shader under construction."""
+    """A buffer of one dtype inside a shader under construction.
+
+    ``four``: float32, read and written four elements at a time only. ``texels``: float32, only read, by texel fetches; software
+    drivers make better code of those than of loads.
+    """
 
     def __init__(
         self, m: Module, binding: int, dtype: DType, abilities: Abilities, *, writable: bool, aliased: bool, four: bool = False,
+        texels: bool = False,
     ) -> None:  # fmt: skip
         self._m = m
         self._dtype = dtype
         self._abilities = abilities
+        self._texels = texels
+        if texels:
+            self._variable = m.texels(binding)
+            return
         element, size = (m.vector(m.f32, 4), 16) if four else self._element()
         self._size = size
         self._variable = m.buffer(binding, element, size, writable=writable)
@@ -53,6 +62,8 @@ class Tensor:
     def load(self, index: int) -> int:
         """Element ``index`` (u32) in register form."""
         m, dtype = self._m, self._dtype
+        if self._texels:
+            return m.op(Op.CompositeExtract, m.f32, m.fetch(self._variable, index), 0)
         if dtype is dt.int64 and not self._abilities.int64:
             return m.load(self._variable, m.mul(index, m.u(2)))
         if dtype.itemsize >= 4:
@@ -69,7 +80,12 @@ class Tensor:
 
     def load_four(self, index: int) -> int:
         """Elements ``index`` to ``index + 3`` as a vector; ``index`` is a multiple of four. For buffers made with ``four``."""
-        return self._m.load(self._variable, self._m.op(Op.ShiftRightLogical, self._m.u32, index, self._m.u(2)))
+        place = self._m.op(Op.ShiftRightLogical, self._m.u32, index, self._m.u(2))
+        return self._m.fetch(self._variable, place) if self._texels else self._m.load(self._variable, place)
+
+    def store_four(self, index: int, value: int) -> None:
+        """Write a vector to elements ``index`` to ``index + 3``; ``index`` is a multiple of four. For buffers made with ``four``."""
+        self._m.store(self._variable, self._m.op(Op.ShiftRightLogical, self._m.u32, index, self._m.u(2)), value)
 
     def store(self, index: int, value: int) -> None:
         """Write a register to element ``index`` (u32)."""

@@ -10,7 +10,7 @@ Reference: Khronos, *SPIR-V Specification* 1.5 (unified), sections 2.3 (layout) 
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import pairwise
 from typing import Final
@@ -24,6 +24,7 @@ from .spirv_numbers import (
     CAP_FLOAT64,
     CAP_INT64,
     CAP_PRESERVE_NAN,
+    CAP_SAMPLED_BUFFER,
     CAP_SHADER,
     CAP_STORAGE8,
     CAP_STORAGE16,
@@ -36,12 +37,14 @@ from .spirv_numbers import (
     DECOR_NON_WRITABLE,
     DECOR_OFFSET,
     DECOR_SET,
+    DIM_BUFFER,
     FUNCTION,
     INPUT,
     MODE_PRESERVE_NAN,
     SCALARS,
     STORAGE_BUFFER,
     UNIFORM,
+    UNIFORM_CONSTANT,
     Ext,
     Op,
 )
@@ -198,7 +201,12 @@ class Module:
         return value
 
     def select(self, condition: int, yes: int, no: int) -> int:
+        """``condition`` is a bool, or a vector of them for vectors."""
         return self.op(Op.Select, self.type_of[yes], condition, yes, no)
+
+    def four(self, values: Sequence[int]) -> int:
+        """A vector of four scalars of one type."""
+        return self.op(Op.CompositeConstruct, self.vector(self.type_of[values[0]], 4), *values)
 
     def components(self, vector: int) -> list[int]:
         """The four elements of a vector of float32."""
@@ -250,6 +258,21 @@ class Module:
         self.decorate(variable, DECOR_BINDING, binding)
         self._memo["element", variable] = element
         return variable
+
+    def texels(self, binding: int) -> int:
+        """A uniform texel buffer of floats of set 1, for `fetch`."""
+        self._capabilities[CAP_SAMPLED_BUFFER] = None
+        image = self._type(Op.TypeImage, self.f32, DIM_BUFFER, 0, 0, 0, 1, 0)  # sampled, of no format known here
+        variable = self._global(UNIFORM_CONSTANT, image)
+        self.decorate(variable, DECOR_SET, 1)
+        self.decorate(variable, DECOR_BINDING, binding)
+        self._memo["element", variable] = image
+        return variable
+
+    def fetch(self, texels: int, index: int) -> int:
+        """Texel ``index`` as a vector of four; components its format lacks are 0, 0 and 1."""
+        image = self.op(Op.Load, self._memo["element", texels], texels)
+        return self.op(Op.ImageFetch, self.vector(self.f32, 4), image, index)
 
     def element(self, buffer: int, index: int) -> int:
         """A pointer to one element of a storage buffer."""

@@ -40,6 +40,6 @@ def test_results_are_the_same(device: str) -> None:
     whole = run()
     with settings.override(dispatch_work=4000), counting(device) as n:
         parts = run()
-    assert n.dispatches > 40
+    assert n.dispatches > 16
     for one, other in zip(whole, parts, strict=True):
         assert np.array_equal(one, other)
