@@ -49,7 +49,7 @@ _attach()
 
 __version__ = "2.0.0"
 
-_LAZY = ("nn", "optim", "train", "data", "utils")
+_LAZY = ("nn", "optim")
 
 
 def __getattr__(name: str) -> object:

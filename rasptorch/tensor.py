@@ -281,7 +281,7 @@ class Tensor:
         return made
 
     def __reduce__(self) -> Any:
-        raise TypeError("tensors are not pickled: save them with rasptorch.save, or convert with .numpy()")
+        raise TypeError("tensors are not pickled: convert with .numpy() and save them as arrays (numpy.savez)")
 
     def __getitem__(self, index: Any) -> Tensor:
         from .ops.indexing import getitem

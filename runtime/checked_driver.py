@@ -240,3 +240,6 @@ class CheckedDriver:
 
     def close(self) -> None:
         self.inner.close()
+
+    def leave(self) -> None:
+        self.inner.leave()

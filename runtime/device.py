@@ -216,8 +216,8 @@ class Device:
                 else f"{self._error_tags[tag]}: index {value} is out of range; indices go from 0 to {-bound - 1}"
             )
 
-    def close(self) -> None:
-        """Finish what was submitted and give everything back. Whoever uses the device afterwards gets a `DeviceError`."""
+    def finish(self) -> None:
+        """Finish what was submitted. Whoever waits is woken; whoever uses the device afterwards gets a `DeviceError`."""
         from .waiting import finish_submitted
 
         for stream in list(self.streams):
@@ -229,9 +229,20 @@ class Device:
         for stream in list(self.streams):
             stream.failure = stream.failure or DeviceError(f"{self.name} is closed")
         self.watcher.close()
+        self.driver.interrupt()
+
+    def close(self) -> None:
+        """`finish`, and give everything back. No other thread may be using the device, except to wait for it."""
+        self.finish()
         self._error_words = self._error_slot = None
-        self.pool.close()
-        self.driver.close()
+        with self.lock:
+            self.pool.close()
+            self.driver.close()
+
+    def leave(self) -> None:
+        """`finish`, and leave everything else to the end of the process: threads may still be inside the driver."""
+        self.finish()
+        self.driver.leave()
 
 
 _process = object()  # another one after fork()
@@ -352,7 +363,7 @@ def close_all() -> None:
     """At interpreter exit: finish all work. Nothing can be enqueued afterwards."""
     for device in opened():
         if device._pid is _process:
-            device.close()
+            device.leave()
     _devices.clear()
 
 

@@ -28,6 +28,7 @@ class Traits:
     max_block: int = 1 << 62
     storage_buffers: int = 8
     parallelism: int = 1  # invocations that keep the device busy
+    texels: int = 0  # most elements of a texel buffer a shader may read
     reduce_chunk: int = 1024  # most elements one invocation adds up: keeps the rounding error of long sums small
     int64: bool = True
     float64: bool = True
@@ -109,4 +110,7 @@ class Driver(Protocol):
         """
 
     def close(self) -> None:
-        """Finish all work and give everything back. Called once."""
+        """Finish all work, wake every `wait` and give everything back. Called once, after the last submission."""
+
+    def leave(self) -> None:
+        """Instead of `close` where the process ends: save what is worth it. Threads may still be inside, so nothing goes."""

@@ -262,6 +262,9 @@ class ManualDriver:
     def kernel_seconds(self, recording: HostRecording) -> KernelTimes | None:
         return recording.kernel_seconds
 
+    def leave(self) -> None:
+        self.close()
+
     def close(self) -> None:
         with self._changed:
             self.closed = True

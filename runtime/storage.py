@@ -41,7 +41,7 @@ class Slot:
         self.failure: BaseException | None = None
 
     def __del__(self) -> None:
-        buffer = self.buffer
+        buffer = getattr(self, "buffer", None)  # Ctrl-C may come before there is one
         if buffer is not None:
             buffer.pool.give_back(buffer, self.used)
 

@@ -16,7 +16,7 @@ from ..runtime.dtype import DType
 from ..runtime.errors import DTypeError, ShapeError
 from ..runtime.layout import Layout, layout_of
 from ..tensor import Tensor
-from .dispatch import SpecCache, check_dtype, enqueue, enqueue_into
+from .dispatch import SpecCache, check_dtype, check_size, enqueue, enqueue_into
 
 _default: list[str | Device] = ["cpu"]
 _filled = SpecCache()
@@ -47,16 +47,6 @@ def shape_of(operation: str, size: Sequence[Any]) -> tuple[int, ...]:
         if n < 0:
             raise ShapeError(f"{operation}: sizes cannot be negative, got {list(size)}")
     return tuple(int(n) for n in size)
-
-
-def check_size(operation: str, layout: Layout) -> None:
-    """`ShapeError` for a tensor larger than any kernel of the device can be given."""
-    traits = layout.device.driver.traits
-    if layout.nbytes > min(traits.max_range, traits.max_block):
-        raise ShapeError(
-            f"{operation}: shape {list(layout.shape)} of {layout.dtype.name} is {layout.nbytes:,} bytes; {layout.device} "
-            f"({traits.name}) takes at most {min(traits.max_range, traits.max_block):,} per tensor: split it"
-        )
 
 
 def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:

@@ -14,7 +14,7 @@ from ..autograd.node import Gradient, Node
 from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec
 from ..runtime.dtype import DType
-from ..runtime.errors import DeviceError, DTypeError, RasptorchError
+from ..runtime.errors import DeviceError, DTypeError, RasptorchError, ShapeError
 from ..runtime.layout import Layout
 from ..tensor import Tensor
 
@@ -45,6 +45,17 @@ def check_dtype(operation: str, device: Device, *dtypes: DType) -> None:
                 f"{operation}: {device} ({traits.name}) does not compute in {dtype.name}; "
                 f"convert with .to(rasptorch.{'int32' if dtype is dt.int64 else 'float32'}), or use the cpu device"
             )
+
+
+def check_size(operation: str, layout: Layout) -> None:
+    """`ShapeError` for a tensor larger than any kernel of the device can be given."""
+    traits = layout.device.driver.traits
+    limit = min(traits.max_range, traits.max_block)
+    if layout.nbytes > limit:
+        raise ShapeError(
+            f"{operation}: shape {list(layout.shape)} of {layout.dtype.name} is {layout.nbytes:,} bytes; {layout.device} "
+            f"({traits.name}) takes at most {limit:,} per tensor: split it"
+        )
 
 
 def result_dtype(operands: Sequence[Layout | Number]) -> DType:

@@ -15,7 +15,7 @@ from ..runtime.dtype import DType
 from ..runtime.errors import DTypeError, RasptorchError, ShapeError
 from ..runtime.layout import Layout, broadcast_shapes, broadcast_strides, layout_of
 from ..tensor import Tensor
-from .dispatch import SpecCache, check_dtype, enqueue, enqueue_into, result_dtype, same_device
+from .dispatch import SpecCache, check_dtype, check_size, enqueue, enqueue_into, result_dtype, same_device
 
 Gradients = Callable[..., Sequence[Any]]
 Build = Callable[[DType, tuple[int, ...]], list[Step]]
@@ -29,7 +29,7 @@ SAME, FLOAT, BOOL = "same", "float", "bool"
 class Elementwise:
     """One operation on corresponding elements, with NumPy broadcasting and PyTorch's promotion.
 
-    ``opcode`` computes it in the promoted dtype (``rule`` FLOAT: integers go to float32 first; BOOL: to bool). ``gradient(node, g)``
+    ``opcode`` (an instruction, or one of the recipes below) computes it in the promoted dtype (``rule`` FLOAT: integers go to float32 first; BOOL: to bool). ``gradient(node, g)``
     returns a gradient per operand, as if all had the output's shape: they are summed to the operand's own shape and converted to
     its dtype here. ``saves`` names the values it needs, per operand and separated by bars: letters ``a b c`` for operands and
     ``o`` for the output. What only serves gradients that nobody wants is not kept, and is None in ``node.values()``.
@@ -44,6 +44,7 @@ class Elementwise:
         self._saved: Final = tuple(k for k, c in enumerate("abc") if c in saves)
         self._needs: dict[tuple[bool, ...], str] = {}
         self._rule: Final = rule
+        self._condition: Final = _CONDITIONS.get(opcode)
         self._specs: Final = SpecCache()
         self._in_place: Final = SpecCache()
         REGISTRY[name] = self
@@ -103,11 +104,11 @@ class Elementwise:
         layouts = [x.layout for x in operands if type(x) is Tensor]
         device = same_device(self.name, layouts)
         shape = broadcast_shapes(self.name, *(x.shape for x in layouts))
-        values = operands[1:] if self.opcode == "where" else operands
-        kinds = [x.layout if type(x) is Tensor else x for x in values]
+        kinds = [x.layout if type(x) is Tensor else x for k, x in enumerate(operands) if k != self._condition]
         compute = self._compute_dtype(result_dtype(kinds))
         program, result = self._program(operands, compute)
-        if (self.opcode, compute.name) in device.driver.traits.missing:
+        missing = device.driver.traits.missing
+        if missing and any((s.opcode, s.operands.name) in missing for s in program.steps):
             raise DTypeError(
                 f"{self.name}: {device} ({device.driver.traits.name}) has no {self.name} of {compute.name}; convert with "
                 ".to(rasptorch.float32), or use the cpu device"
@@ -115,6 +116,7 @@ class Elementwise:
         check_dtype(self.name, device, compute, result, *(x.dtype for x in layouts))
         inputs = tuple(layout_of(device, x.dtype, shape, broadcast_strides(x, shape)) for x in layouts)
         if target is None:
+            check_size(self.name, layout_of(device, result, shape))
             return CommandSpec("elementwise", self.name, inputs, (layout_of(device, result, shape),), program)
         if target.shape != shape:
             raise ShapeError(f"{self.name}_: the result has shape {list(shape)}, the tensor written to {list(target.shape)}")
@@ -130,11 +132,10 @@ class Elementwise:
 
     def _program(self, operands: tuple[Any, ...], compute: DType) -> tuple[Program, DType]:
         inputs = tuple(x.dtype for x in operands if type(x) is Tensor)
-        first_is_condition = self.opcode == "where"
         scalars = []
         for number, x in enumerate(operands):
             if type(x) is not Tensor:
-                scalars.append(dt.bool_ if first_is_condition and number == 0 else compute)
+                scalars.append(dt.bool_ if number == self._condition else compute)
         steps: list[Step] = []
         args: list[int] = []
         tensor, scalar, following = 0, len(inputs), len(inputs) + len(scalars)
@@ -143,7 +144,7 @@ class Elementwise:
                 args.append(scalar)
                 scalar += 1
                 continue
-            wanted = dt.bool_ if first_is_condition and number == 0 else compute
+            wanted = dt.bool_ if number == self._condition else compute
             register, tensor = tensor, tensor + 1
             if x.dtype is not wanted:
                 steps.append(step("cast", x.dtype, (register,), wanted))
@@ -198,13 +199,28 @@ class Elementwise:
 _OTHER_OPCODES: Final = {
     ("add", 0): "logical_or", ("mul", 0): "logical_and", ("sign", 0): "copy",
     ("floor", 1): "copy", ("ceil", 1): "copy", ("round", 1): "copy", ("trunc", 1): "copy",
+    ("bitwise_and", 0): "logical_and", ("bitwise_or", 0): "logical_or", ("bitwise_xor", 0): "logical_xor",
+    ("bitwise_not", 0): "logical_not",
 }  # fmt: skip
+
+# Operations of several instructions: the steps on registers `a` of dtype `d`; the first one's result is register `n`.
+_RECIPES: Final[dict[str, Callable[[DType, tuple[int, ...], int], list[Step]]]] = {
+    "square": lambda d, a, n: [step("mul", d, (a[0], a[0]))],
+    "clamp": lambda d, a, n: [step("maximum", d, a[:2]), step("minimum", d, (n, a[2]))],
+    "masked_fill": lambda d, a, n: [step("where", d, (a[1], a[2], a[0]))],
+    "mul_add_relu": lambda d, a, n: [step("mul", d, a[:2]), step("add", d, (n, a[2])), step("relu", d, (n + 1,))],
+}
+
+# Which operand is a condition (a boolean that has no part in promotion).
+_CONDITIONS: Final = {"where": 0, "masked_fill": 1}
 
 
 def _instructions(opcode: str, compute: DType, args: tuple[int, ...], following: int) -> list[Step]:
     """The steps of an operation on registers ``args``; the first one's result is register ``following``."""
     if opcode == "sign" and compute.category == 2:
         return _sign(compute, args[0], following)
+    if opcode in _RECIPES:
+        return _RECIPES[opcode](compute, args, following)
     return [step(_OTHER_OPCODES.get((opcode, compute.category), opcode), compute, args)]
 
 

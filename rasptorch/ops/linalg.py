@@ -9,7 +9,7 @@ from ..runtime.command import CommandSpec
 from ..runtime.errors import DTypeError, ShapeError
 from ..runtime.layout import broadcast_shapes, layout_of
 from ..tensor import Tensor
-from .dispatch import SpecCache, check_dtype, enqueue, same_device, tape
+from .dispatch import SpecCache, check_dtype, check_size, enqueue, same_device, tape
 from .reduction import sum_to
 
 _specs = SpecCache()
@@ -40,6 +40,7 @@ def _spec(a: Tensor, b: Tensor) -> CommandSpec:
         strides = (0,) * lead + tuple(0 if n == 1 else s for n, s in zip(layout.shape[:-2], layout.strides[:-2], strict=True))
         inputs.append(layout_of(device, layout.dtype, batch + layout.shape[-2:], strides + layout.strides[-2:]))
     out = layout_of(device, x.dtype, (*batch, x.shape[-2], y.shape[-1]))
+    check_size("matmul", out)
     if x.shape[-1] == 0:
         return _specs.put(key, CommandSpec("elementwise", "matmul", (), (out,), _zero(out.dtype)))
     return _specs.put(key, CommandSpec("matmul", "matmul", tuple(inputs), (out,)))

@@ -18,8 +18,8 @@ from ..runtime.errors import DTypeError
 from ..runtime.layout import Layout, layout_of
 from ..tensor import Tensor
 from .arithmetic import div, where
-from .creation import check_size, device_of, shape_of
-from .dispatch import SpecCache, check_dtype, enqueue
+from .creation import device_of, shape_of
+from .dispatch import SpecCache, check_dtype, check_size, enqueue
 from .functions import cos, log, sqrt
 
 _specs = SpecCache()

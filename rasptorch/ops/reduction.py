@@ -16,6 +16,8 @@ from ..tensor import Tensor, axes
 from .arithmetic import where
 from .dispatch import SpecCache, check_dtype, enqueue, tape
 from .functions import exp, log, sqrt
+from .views import cast
+from .words import lacks_int64
 
 Dim = int | Sequence[int] | None
 _specs = SpecCache()
@@ -78,7 +80,12 @@ def _grad_sum(n: Node, g: Tensor) -> tuple[Tensor]:
 
 def sum(x: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
     """The sum over ``dim`` (None: all dimensions). Integers and booleans add up in int64."""
-    out, over = _reduced("sum", x, dim, keepdim, "add", _sum_dtype(x, dtype))
+    wanted = _sum_dtype(x, dtype)
+    if wanted is dt.int64 and x.dtype.itemsize == 1 and lacks_int64(x.device):
+        largest = 255 if x.dtype is dt.uint8 else 1
+        if largest * x.layout.numel < 1 << 31:  # int32 holds it; as int64 it is only stored
+            return cast(_reduced("sum", x, dim, keepdim, "add", dt.int32)[0], dt.int64)
+    out, over = _reduced("sum", x, dim, keepdim, "add", wanted)
     return tape(out, "sum", _grad_sum, (x,), (), (x.shape, over, x.dtype))
 
 
@@ -164,24 +171,28 @@ def _arg_extreme(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor
 
     Two reductions rather than one with pairs: both split over as many invocations as the device has, in a fixed order.
     """
-    from .creation import counted
-
     if x.layout.numel == 0 and (dim is None or x.shape[axes(name, dim, x.ndim)[0]] == 0):
         raise ShapeError(f"{name}: nothing to choose from in shape {list(x.shape)}")
     if dim is None:
         flat = _arg_extreme(name, x.reshape(-1), 0, False)
         return flat.reshape((1,) * x.ndim) if keepdim else flat
     (axis,) = axes(name, dim, x.ndim) or (0,)
+    best = (amax if name == "argmax" else amin)(x.detach(), dim, True)
+    return cast(first_place(x.detach(), best, axis, keepdim), dt.int64)
+
+
+def first_place(x: Tensor, best: Tensor, axis: int, keepdim: bool) -> Tensor:
+    """The smallest index (int32) along ``axis`` at which ``x`` is ``best`` (one per row of ``axis``) or NaN."""
+    from .creation import counted
+
     if x.ndim == 0:
-        return counted(name, layout_of(x.device, dt.int64, ()), 0, 0)
-    x = x.detach()
-    best = (amax if name in ("argmax", "max") else amin)(x, axis, True)
+        return counted("index", layout_of(x.device, dt.int32, ()), 0, 0)
     hit = x == best
     if x.dtype.is_floating_point:
         hit = hit.logical_or(x != x)
     shape = tuple(n if a == axis else 1 for a, n in enumerate(x.shape))
-    index = counted(name, layout_of(x.device, dt.int32, shape), 0, 1)
-    return amin(where(hit, index, x.shape[axis]), axis, keepdim).to(dt.int64)
+    index = counted("index", layout_of(x.device, dt.int32, shape), 0, 1)
+    return amin(where(hit, index, x.shape[axis]), axis, keepdim)
 
 
 def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
@@ -199,8 +210,13 @@ def var(x: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = Fa
     if unbiased is not None:
         correction = int(unbiased)
     over = axes("var", dim, x.ndim)
+    return variance(x, mean(x, over, True), over, correction, keepdim)
+
+
+def variance(x: Tensor, average: Tensor, over: tuple[int, ...], correction: float, keepdim: bool) -> Tensor:
+    """Of ``x``, whose mean over the dimensions ``over`` is ``average``."""
     count = math.prod(x.shape[a] for a in over)
-    away = x - mean(x, over, True)
+    away = x - average
     divisor = max(count - correction, 0)
     total = sum(away * away, over, keepdim)
     return total / divisor if divisor else total * float("nan")

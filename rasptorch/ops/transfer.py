@@ -18,7 +18,7 @@ from ..runtime.readback import Readback
 from ..runtime.waiting import in_trio_task
 from ..tensor import Tensor
 from . import views
-from .dispatch import tape
+from .dispatch import check_size, tape
 
 T = TypeVar("T")
 
@@ -87,7 +87,6 @@ def _narrowing_first(x: Tensor, wanted: DType) -> bool:
 
 
 def _moved(x: Tensor, device: Device) -> Tensor:
-    from .creation import check_size
 
     if x.device is device:
         return x

@@ -310,7 +310,10 @@ def copy_into(target: Tensor, source: Tensor) -> None:
     spec = _copies.get(key)
     if spec is None:
         device = same_device("copy_", (target.layout, source.layout))
-        check_dtype("copy_", device, target.dtype, source.dtype)
+        pair = {target.dtype, source.dtype}
+        if len(pair) == 2 and (dt.int64 not in pair or any(d.is_floating_point for d in pair)):
+            # As in `cast`; what keeps its dtype is only moved.
+            check_dtype("copy_", device, target.dtype, source.dtype)
         try:
             strides = expand(source.detach(), *target.shape).layout.strides
         except ShapeError:

@@ -188,6 +188,9 @@ class HostDriver:
     def kernel_seconds(self, recording: HostRecording) -> KernelTimes | None:
         return recording.kernel_seconds
 
+    def leave(self) -> None:
+        """Nothing is worth saving; the worker is a daemon and goes with the process."""
+
     def close(self) -> None:
         with self._changed:
             self._closing = True

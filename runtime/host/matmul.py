@@ -21,7 +21,7 @@ def matmul(kernel: MatmulKernel, binding: Binding) -> Runner:
     late = [binding.array(o, shape) for o in kernel.inputs[2:]]
     outputs = [binding.array(o, shape) for o in kernel.outputs]
     dtype, epilogue = kernel.dtype, kernel.epilogue
-    if not epilogue.steps and len(outputs) == 1 and stored_as_computed(dtype):
+    if not epilogue.steps and epilogue.results == (0,) and stored_as_computed(dtype):
         return lambda values: _into(a, b, outputs[0])
     after = Evaluator(epilogue if stored_as_computed(dtype) else rounded(epilogue, float32), None, frozenset(range(len(outputs))))
     product = np.empty(shape, functions.register_dtype(dtype))

@@ -77,7 +77,8 @@ class ReduceKernel(Kernel):
 class MatmulKernel(Kernel):
     """``sum over k of a[b, m, k] * b[b, k, n]``, then ``epilogue`` on that and the inputs after the first two.
 
-    Operands' strides are over (batch..., row, column).
+    Operands' strides are over (batch..., row, column). ``turned``: a driver has exchanged rows and columns, so elements are
+    numbered down the columns.
     """
 
     batch: Shape
@@ -86,6 +87,7 @@ class MatmulKernel(Kernel):
     depth: int
     dtype: DType
     epilogue: Program
+    turned: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from ..errors import VulkanError
 from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, Plan, ReduceKernel, ShaderKernel
 from . import elementwise, matmul, reduce, rows
+from .descriptors import NO_FORMAT, Formats
 from .elementwise import LOCAL
 from .parameters import Parameters
 from .spirv import PARAM_WORDS
@@ -21,13 +22,18 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Dispatch:
-    """One kernel, in one or more ``pieces``; ``bindings`` are (value, first byte, bytes)."""
+    """One kernel, in one or more ``pieces``; ``bindings`` are (value, first byte, bytes), ``formats`` their texels' formats.
+
+    ``variant`` names what was chosen, where a kernel has several forms.
+    """
 
     pipeline: Any
     layout: Any
     pieces: list[tuple[Extent, Extent]]
     bindings: tuple[tuple[int, int, int], ...]
+    formats: Formats
     parameters: Parameters
+    variant: str
 
 
 @dataclass(slots=True)
@@ -86,9 +92,12 @@ def _bindings(operands: list[Operand], numbers: tuple[int, ...], unit: int) -> l
 
 def _compile(kernel: Kernel, driver: VulkanDriver, statistics: Statistics) -> Dispatch:
     family = _family(kernel)
+    limits = driver.physical.limits
+    if isinstance(kernel, MatmulKernel):
+        kernel = matmul.oriented(kernel, driver.traits)
     operands: list[Operand] = [*kernel.inputs, *kernel.outputs]
-    key = family.key_of(kernel)
-    unit = driver.physical.limits["storage_alignment"]
+    key = family.key_of(kernel, driver.traits)
+    unit = max(limits["storage_alignment"], limits["texel_alignment"])
     starts = [operand.access.start % unit // operand.dtype.itemsize for operand in operands]
     bindings = _bindings(operands, elementwise.bindings_of(kernel), unit)
     if kernel.errors is not None:
@@ -96,9 +105,11 @@ def _compile(kernel: Kernel, driver: VulkanDriver, statistics: Statistics) -> Di
     parameters: Parameters = family.parameters_of(kernel, key, starts)
     if len(parameters.words) > PARAM_WORDS:
         raise VulkanError(f"{'+'.join(kernel.names)} with {len(parameters.words)} parameters", -3)
-    pipeline = driver.pipelines.get(key, len(bindings), lambda: family.emit(key, driver.abilities), statistics)
+    chosen = getattr(key, "formats", ())
+    formats = (*chosen, *[NO_FORMAT] * (len(bindings) - len(chosen)))
+    pipeline = driver.pipelines.get(key, formats, lambda: family.emit(key, driver.abilities), statistics)
     return Dispatch(
-        pipeline, driver.layouts.pipeline(len(bindings)),
-        pieces(_groups(kernel, key, driver.physical.limits["groups"]), work_of(kernel), driver.dispatch_work()), tuple(bindings),
-        parameters,
+        pipeline, driver.layouts.pipeline(formats),
+        pieces(_groups(kernel, key, limits["groups"]), work_of(kernel), driver.dispatch_work()), tuple(bindings), formats,
+        parameters, getattr(key, "variant", ""),
     )  # fmt: skip

@@ -8,37 +8,41 @@ from typing import Any
 from .loader import api, check, structure
 from .spirv import PARAM_BYTES
 
-STORAGE, UNIFORM_DYNAMIC = 7, 8
+TEXELS, STORAGE, UNIFORM_DYNAMIC = 4, 7, 8
+NO_FORMAT, R32F, RGBA32F = 0, 100, 109  # VkFormat of texel buffers; storage buffers have none
 COMPUTE = 0x20
 POOL_SETS = 256
 KEPT = 4096  # sets without a recording that uses them
 
-Range = tuple[Any, int, int]  # VkBuffer, offset, size
+Range = tuple[Any, int, int, int]  # VkBuffer, offset, size, format
+Formats = tuple[int, ...]  # of the bindings of set 1
 
 
 class Layouts:
-    """Set and pipeline layouts by number of storage buffers; made when first needed."""
+    """Set and pipeline layouts by the formats of the bindings; made when first needed."""
 
     def __init__(self, device: Any) -> None:
         self._device = device
         self.parameters = self._set_layout([UNIFORM_DYNAMIC])
-        self._sets: dict[int, Any] = {}
-        self._pipelines: dict[int, Any] = {}
+        self._sets: dict[tuple[bool, ...], Any] = {}
+        self._pipelines: dict[tuple[bool, ...], Any] = {}
 
-    def storage(self, count: int) -> Any:
-        if count not in self._sets:
-            self._sets[count] = self._set_layout([STORAGE] * count)
-        return self._sets[count]
+    def operands(self, formats: Formats) -> Any:
+        texels = tuple(f != NO_FORMAT for f in formats)
+        if texels not in self._sets:
+            self._sets[texels] = self._set_layout([TEXELS if t else STORAGE for t in texels])
+        return self._sets[texels]
 
-    def pipeline(self, count: int) -> Any:
-        if count not in self._pipelines:
+    def pipeline(self, formats: Formats) -> Any:
+        texels = tuple(f != NO_FORMAT for f in formats)
+        if texels not in self._pipelines:
             vk = api()
-            layouts = vk.ffi.new("VkDescriptorSetLayout[]", [self.parameters, self.storage(count)])
+            layouts = vk.ffi.new("VkDescriptorSetLayout[]", [self.parameters, self.operands(formats)])
             info = structure("VkPipelineLayoutCreateInfo", "PIPELINE_LAYOUT_CREATE_INFO", setLayoutCount=2, pSetLayouts=layouts)
             out = vk.ffi.new("VkPipelineLayout *")
             check(vk.lib.vkCreatePipelineLayout(self._device, info, vk.ffi.NULL, out), "vkCreatePipelineLayout")
-            self._pipelines[count] = out[0]
-        return self._pipelines[count]
+            self._pipelines[texels] = out[0]
+        return self._pipelines[texels]
 
     def _set_layout(self, types: list[int]) -> Any:
         vk = api()
@@ -62,14 +66,15 @@ class Layouts:
 
 
 class DescriptorSet:
-    """A set and how many recordings use it."""
+    """A set, its views of texel buffers, and how many recordings use it."""
 
-    __slots__ = ("forgotten", "handle", "key", "pool", "users")
+    __slots__ = ("forgotten", "handle", "key", "pool", "users", "views")
 
-    def __init__(self, handle: Any, pool: Any, key: tuple[Any, ...]) -> None:
+    def __init__(self, handle: Any, pool: Any, key: tuple[Any, ...], views: list[Any]) -> None:
         self.handle = handle
         self.pool = pool
         self.key = key
+        self.views = views
         self.users = 0
         self.forgotten = False  # one of its buffers is gone
 
@@ -83,17 +88,20 @@ class SetCache:
         self._pools: list[Any] = []
         self._sets: OrderedDict[tuple[Any, ...], DescriptorSet] = OrderedDict()
         self._idle = 0
+        self._views: dict[int, Any] = {}  # all there are, by address
         self._info = api().ffi.new("VkDescriptorBufferInfo[16]")
+        self._texels = api().ffi.new("VkBufferView[16]")
         self._writes = api().ffi.new("VkWriteDescriptorSet[16]")
         for k in range(16):
             self._writes[k].sType = 35  # VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET
             self._writes[k].dstBinding, self._writes[k].descriptorCount = k, 1
             self._writes[k].pBufferInfo = self._info + k
+            self._writes[k].pTexelBufferView = self._texels + k
 
     def find(self, kind: int, ranges: tuple[Range, ...]) -> DescriptorSet:
-        """The set of descriptors of type ``kind`` for these ranges; the caller is one more user of it."""
+        """The set of descriptors of type ``kind`` (of texels where a range has a format); the caller is one more user of it."""
         ffi = api().ffi
-        key = (kind, *[(int(ffi.cast("uintptr_t", b)), o, s) for b, o, s in ranges])
+        key = (kind, *[(int(ffi.cast("uintptr_t", b)), o, s, f) for b, o, s, f in ranges])
         found = self._sets.get(key)
         if found is None:
             found = self._sets[key] = self._make(kind, ranges, key)
@@ -133,17 +141,34 @@ class SetCache:
     def _free(self, entry: DescriptorSet) -> None:
         vk = api()
         vk.lib.vkFreeDescriptorSets(self._device, entry.pool, 1, vk.ffi.new("VkDescriptorSet[]", [entry.handle]))
+        for view in entry.views:
+            vk.lib.vkDestroyBufferView(self._device, view, vk.ffi.NULL)
+            del self._views[int(vk.ffi.cast("uintptr_t", view))]
 
     def _make(self, kind: int, ranges: tuple[Range, ...], key: tuple[Any, ...]) -> DescriptorSet:
         vk = api()
-        layout = self._layouts.parameters if kind == UNIFORM_DYNAMIC else self._layouts.storage(len(ranges))
+        formats = tuple(r[3] for r in ranges)
+        layout = self._layouts.parameters if kind == UNIFORM_DYNAMIC else self._layouts.operands(formats)
         handle, pool = self._allocate(layout)
-        for k, (buffer, offset, size) in enumerate(ranges):
+        views = []
+        for k, (buffer, offset, size, format_) in enumerate(ranges):
             info, write = self._info[k], self._writes[k]
             info.buffer, info.offset, info.range = buffer, offset, size
-            write.dstSet, write.descriptorType = handle, kind
+            write.dstSet, write.descriptorType = handle, TEXELS if format_ else kind
+            if format_:
+                self._texels[k] = self._view(buffer, offset, size, format_)
+                views.append(self._texels[k])
         vk.lib.vkUpdateDescriptorSets(self._device, len(ranges), self._writes, 0, vk.ffi.NULL)
-        return DescriptorSet(handle, pool, key)
+        return DescriptorSet(handle, pool, key, views)
+
+    def _view(self, buffer: Any, offset: int, size: int, format_: int) -> Any:
+        vk = api()
+        info = structure("VkBufferViewCreateInfo", "BUFFER_VIEW_CREATE_INFO", buffer=buffer, offset=offset, range=size)
+        info.format = format_
+        out = vk.ffi.new("VkBufferView *")
+        check(vk.lib.vkCreateBufferView(self._device, info, vk.ffi.NULL, out), "vkCreateBufferView")
+        self._views[int(vk.ffi.cast("uintptr_t", out[0]))] = out[0]
+        return out[0]
 
     def _allocate(self, layout: Any) -> tuple[Any, Any]:
         vk = api()
@@ -161,11 +186,12 @@ class SetCache:
 
     def _new_pool(self) -> Any:
         vk = api()
-        sizes = vk.ffi.new("VkDescriptorPoolSize[2]")
+        sizes = vk.ffi.new("VkDescriptorPoolSize[3]")
         sizes[0].type, sizes[0].descriptorCount = STORAGE, POOL_SETS * 8
         sizes[1].type, sizes[1].descriptorCount = UNIFORM_DYNAMIC, POOL_SETS
+        sizes[2].type, sizes[2].descriptorCount = TEXELS, POOL_SETS * 2
         info = structure(
-            "VkDescriptorPoolCreateInfo", "DESCRIPTOR_POOL_CREATE_INFO", flags=1, maxSets=POOL_SETS, poolSizeCount=2,
+            "VkDescriptorPoolCreateInfo", "DESCRIPTOR_POOL_CREATE_INFO", flags=1, maxSets=POOL_SETS, poolSizeCount=3,
             pPoolSizes=sizes,
         )  # fmt: skip
         out = vk.ffi.new("VkDescriptorPool *")
@@ -174,6 +200,8 @@ class SetCache:
 
     def destroy(self) -> None:
         vk = api()
+        for view in self._views.values():
+            vk.lib.vkDestroyBufferView(self._device, view, vk.ffi.NULL)
         for pool in self._pools:
             vk.lib.vkDestroyDescriptorPool(self._device, pool, vk.ffi.NULL)
 

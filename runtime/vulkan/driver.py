@@ -53,7 +53,8 @@ class VulkanDriver:
         self._timelines: list[VulkanTimeline] = []
         self._wake = self.timeline()
         self._interrupts = 0
-        self._interrupting = threading.Lock()
+        self._interrupting = threading.Condition()
+        self._inside = 0  # threads in `wait`
         self._prepare()
 
     def _open(self) -> tuple[Any, Any]:
@@ -154,9 +155,16 @@ class VulkanDriver:
         statistics.barriers += recording.barriers
 
     def wait(self, points: Sequence[tuple[VulkanTimeline, int]], timeout: float | None, interrupts: int) -> None:
-        if self._interrupts > interrupts:
-            return
-        wait_any(self._device, [*points, (self._wake, interrupts + 1)], timeout)
+        with self._interrupting:
+            if self.closed or self._interrupts > interrupts:
+                return
+            self._inside += 1
+        try:
+            wait_any(self._device, [*points, (self._wake, interrupts + 1)], timeout)
+        finally:
+            with self._interrupting:
+                self._inside -= 1
+                self._interrupting.notify_all()
 
     def interrupts(self) -> int:
         return self._interrupts
@@ -223,10 +231,16 @@ class VulkanDriver:
         vk = api()
         vk.lib.vkDestroyQueryPool(self._device, queries, vk.ffi.NULL)
 
+    def leave(self) -> None:
+        self.pipelines.save()
+
     def close(self) -> None:
         vk = api()
         vk.lib.vkDeviceWaitIdle(self._device)
-        self.closed = True
+        self.interrupt()
+        with self._interrupting:
+            self.closed = True
+            self._interrupting.wait_for(lambda: self._inside == 0)
         self.pipelines.save()
         self.parameter_blocks.destroy()
         self.sets.destroy()

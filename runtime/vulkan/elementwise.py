@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from .. import dtype as dt
 from ..command import Program
+from ..driver import Traits
 from ..dtype import DType
 from ..hazards import Access, overlap
 from ..layout import Shape, contiguous_strides
@@ -52,15 +53,15 @@ def aliased(kernel: Kernel, bindings: tuple[int, ...]) -> bool:
 
 def tensors_of(
     m: Module, dtypes: Sequence[DType], bindings: Sequence[int], outputs: int, abilities: Abilities, shared: bool,
-    fours: Collection[int] = (),
+    fours: Collection[int] = (), texels: Collection[int] = (),
 ) -> list[Tensor]:  # fmt: skip
-    """A tensor per operand, the last ``outputs`` of them written; ``fours`` are those that are read four elements at a time."""
+    """A tensor per operand, the last ``outputs`` of them written; ``fours`` and ``texels`` as `Tensor` takes them."""
     written = set(bindings[len(bindings) - outputs :])
     made: dict[int, Tensor] = {}
     for k, (number, dtype) in enumerate(zip(bindings, dtypes, strict=True)):
         if number not in made:
             made[number] = Tensor(
-                m, number, dtype, abilities, writable=number in written, aliased=shared, four=k in fours
+                m, number, dtype, abilities, writable=number in written, aliased=shared, four=k in fours, texels=k in texels
             )
     return [made[number] for number in bindings]
 
@@ -94,7 +95,7 @@ class ElementwiseKey:
     aliased: bool
 
 
-def key_of(kernel: ElementwiseKernel) -> ElementwiseKey:
+def key_of(kernel: ElementwiseKernel, traits: Traits) -> ElementwiseKey:
     operands = kernel.inputs + kernel.outputs
     modes = tuple(mode(o.strides, kernel.shape) for o in operands)
     rank = len(kernel.shape) if STRIDED in modes else 0

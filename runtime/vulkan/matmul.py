@@ -1,221 +1,203 @@
-"""Matrix products with register tiles: each invocation computes a block of the result from strided operands."""
+"""Matrix products: which of the variants computes one, and with what parameters. `matmul_tiles` has the generated shader.
+
+Every variant gives each invocation a tile of the result that stays in registers, ``height`` down by `WIDTH` along; neighbouring
+invocations lie next to each other *along*. That is the columns, or the rows where the product is computed transposed because
+its columns would leave most of a software device's vector idle.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
+from ... import shaders
 from .. import dtype as dt
+from .. import settings
 from ..command import Program
+from ..driver import Traits
 from ..dtype import DType
 from ..plan.plan import MatmulKernel, Operand
-from . import functions
-from .access import Abilities, Tensor
-from .elementwise import Words, aliased, bindings_of, coordinates, scalars_of, tensors_of, walked
+from . import matmul_tiles
+from .access import Abilities
+from .descriptors import NO_FORMAT, R32F, RGBA32F
+from .elementwise import aliased, bindings_of
+from .matmul_tiles import ACROSS, DEPTH, SINGLE, WIDTH, Mode, Tile
 from .parameters import Parameters
-from .program import evaluate, narrow
-from .spirv import Module, Op
-from .spirv_numbers import BUILTIN_LOCAL_ID, BUILTIN_NUM_WORKGROUPS, BUILTIN_WORKGROUP_ID
 
-SINGLE, DEPTH, ACROSS = "single", "depth", "across"
-TILES = ((4, 4), (2, 2), (1, 1))  # best first
-LOCAL = 8
 GROUPS = 65535  # per axis
-FEW = 256  # invocations below which a smaller tile is taken
+FEW = 256  # invocations below which a real GPU is given smaller tiles
+FEW_GROUPS = 8  # workgroups below which a software device is
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """``height`` elements down and ``local`` invocations per workgroup; ``texels``: operands are read as texel buffers."""
+
+    name: str
+    height: int
+    local: int
+    texels: bool = False
+
+
+TEXEL = Variant("texel", 8, 8, texels=True)  # Mesa's software driver: loads from storage buffers go lane by lane there
+VECTOR = Variant("vector", 4, 8)  # other software drivers
+WIDE = Variant("wide", 4, 64)  # GPUs
+TILED = Variant("tiled", 64, 256)  # GPUs with fast shared memory: the hand-written kernel `matmul_tiled`
+VARIANTS = {v.name: v for v in (TEXEL, VECTOR, WIDE, TILED)}
+TILE = 64  # rows and columns per workgroup of `matmul_tiled`
+STEPS = (4, 2, 1)  # depths at a time: software drivers pay for every turn of a loop
+SOFTWARE_TEXELS = 1 << 20  # drivers that allow fewer do not read them faster
 
 
 @dataclass(frozen=True, slots=True)
 class MatmulKey:
-    """What makes two products the same shader. ``tile`` is rows by columns per invocation.
+    """What makes two products the same shader. ``formats`` are those of the first two bindings."""
 
-    ``left`` and ``right`` say along which index an operand is read four elements at a time (``row``, ``depth``, ``column``), or
-    ``single``.
-    """
-
+    variant: str
+    tile: Tile
+    local: int
+    formats: tuple[int, ...]
     dtype: DType
     epilogue: Program
     batch: int
-    tile: tuple[int, int]
-    left: str
-    right: str
-    local: int
+    fours: tuple[bool, ...]  # per other operand
     bindings: tuple[int, ...]
     aliased: bool
 
 
-def by_four(operand: Operand, row: str, column: str, rows: int, columns: int) -> str:
-    """The index along which four elements lie in one aligned piece, if there is one for every access."""
-    *batch, down, across = operand.strides
+def variant_for(kernel: MatmulKernel, traits: Traits) -> Variant:
+    """The variant of a kernel, as the setting ``matmul`` says where that is possible."""
+    wish = settings.current.matmul
+    if wish != "auto" and wish not in VARIANTS:
+        raise ValueError(f"RASPTORCH_MATMUL={wish!r} is no matmul variant; there are: auto, {', '.join(VARIANTS)}")
+    software = traits.kind == "software"
+    general = (TEXEL if traits.texels >= SOFTWARE_TEXELS else VECTOR) if software else WIDE
+    best = TILED if traits.kind == "discrete" else general
+    chosen = best if wish == "auto" else VARIANTS[wish]
+    return general if chosen is TILED and not _plain(kernel) else chosen
+
+
+def _plain(kernel: MatmulKernel) -> bool:
+    """Whether the hand-written kernel can compute it: float32, no epilogue, at most one batch axis, nothing in place."""
+    return (
+        kernel.dtype is dt.float32 and not kernel.epilogue.steps and kernel.epilogue.results == (0,) and len(kernel.inputs) == 2
+        and len(kernel.batch) <= 1 and bindings_of(kernel) == (0, 1, 2)
+    )  # fmt: skip
+
+
+def oriented(kernel: MatmulKernel, traits: Traits) -> MatmulKernel:
+    """The kernel, or its transpose where that leaves fewer lanes of a software device idle."""
+    variant = variant_for(kernel, traits)
+    if traits.kind != "software" or variant is TILED:
+        return kernel
+    group = WIDTH * variant.local
+    work, turned = (-(-along // group) * group * down for along, down in ((kernel.columns, kernel.rows), (kernel.rows, kernel.columns)))
+    return transposed(kernel) if turned < work else kernel
+
+
+def transposed(kernel: MatmulKernel) -> MatmulKernel:
+    """The same product as ``(b.T @ a.T).T``: operands change places, rows and columns too."""
+
+    def swapped(operand: Operand) -> Operand:
+        *batch, row, column = operand.strides
+        return dataclasses.replace(operand, strides=(*batch, column, row))
+
+    left, right, *others = kernel.inputs
+    return dataclasses.replace(
+        kernel, inputs=(swapped(right), swapped(left), *map(swapped, others)), outputs=tuple(map(swapped, kernel.outputs)),
+        rows=kernel.columns, columns=kernel.rows, turned=not kernel.turned,
+    )  # fmt: skip
+
+
+def mode_of(operand: Operand, across: int, depth: int, lengths: tuple[int, int]) -> Mode:
+    """How a float32 operand can be read in aligned pieces of four; ``across`` and ``depth`` are its strides, ``lengths`` the axes'."""
+    batch = operand.strides[:-2]
     if operand.dtype is not dt.float32 or operand.offset % 4 or any(s % 4 for s in batch):
         return SINGLE
-    if across == 1 and down % 4 == 0 and columns % 4 == 0:
-        return column
-    return row if down == 1 and across % 4 == 0 and rows % 4 == 0 else SINGLE
+    if depth == 1 and lengths[1] % 4 == 0 and (across % 4 == 0 or lengths[0] == 1):
+        return DEPTH
+    return ACROSS if across == 1 and lengths[0] % 4 == 0 and (depth % 4 == 0 or lengths[1] == 1) else SINGLE
 
 
-def tile_for(kernel: MatmulKernel) -> tuple[int, int]:
-    """Large tiles reuse what they load; small results need more invocations instead."""
-    work = math.prod(kernel.batch) * kernel.rows * kernel.columns
-    wide = next((t for t in TILES if work >= t[0] * t[1] * FEW), TILES[-1])
-    return min(wide[0], kernel.rows), min(wide[1], kernel.columns)
+def _height(kernel: MatmulKernel, variant: Variant, left: Mode, traits: Traits) -> int:
+    """Elements down per invocation: tiles of nearly one size, and enough of them."""
+    batch, pieces = math.prod(kernel.batch), -(-kernel.columns // WIDTH)
+    height = variant.height
+    if traits.kind == "software":
+        while height > 2 and batch * -(-pieces // variant.local) * -(-kernel.rows // height) < FEW_GROUPS:
+            height //= 2
+    else:
+        while height > 1 and batch * pieces * -(-kernel.rows // height) < FEW:
+            height //= 2
+    if left == ACROSS:
+        return max(4, height // 4 * 4)
+    return -(-kernel.rows // -(-kernel.rows // height))
 
 
-def key_of(kernel: MatmulKernel) -> MatmulKey:
-    a, b = kernel.inputs[:2]
-    left = by_four(a, "row", "depth", kernel.rows, kernel.depth)
-    right = by_four(b, "depth", "column", kernel.depth, kernel.columns)
-    if kernel.depth % 4:
-        left = right = SINGLE
-    height, width = tile_for(kernel)
-    if left == "row":
-        height = max(4, height // 4 * 4)
-    if right == "column":
-        width = max(4, width // 4 * 4)
-    bindings = bindings_of(kernel)
+def key_of(kernel: MatmulKernel, traits: Traits) -> MatmulKey:
+    variant = variant_for(kernel, traits)
+    (a, b), bindings = kernel.inputs[:2], bindings_of(kernel)
+    left = mode_of(a, a.strides[-2], a.strides[-1], (kernel.rows, kernel.depth))
+    right = mode_of(b, b.strides[-1], b.strides[-2], (kernel.columns, kernel.depth))
+    modes = [left, right]
+    written = bindings[len(kernel.inputs) :]
+    formats = [NO_FORMAT] * 2
+    if variant.texels and kernel.dtype is dt.float32 and kernel.depth:
+        for k in range(2):
+            wanted, size = (R32F, 4) if modes[k] == SINGLE else (RGBA32F, 16)
+            operand = kernel.inputs[k].access
+            if k not in written and (operand.end - operand.start) // size + 256 <= traits.texels:
+                formats[k] = wanted
+    whole = kernel.columns % WIDTH == 0
+    if variant is TILED:
+        fours: tuple[bool, ...] = ()
+        tile = Tile(TILE, 1, SINGLE, SINGLE, whole=False, turned=False)
+    else:
+        step = next(s for s in STEPS if kernel.depth % s == 0)
+        fours = _fours(kernel, bindings) if whole else (False,) * (len(bindings) - 2)
+        tile = Tile(_height(kernel, variant, left, traits), step, left, right, whole, kernel.turned)
     return MatmulKey(
-        kernel.dtype, kernel.epilogue, len(kernel.batch), (height, width), left, right, local_for(kernel, width), bindings,
+        variant.name, tile, variant.local, tuple(formats), kernel.dtype, kernel.epilogue, len(kernel.batch), fours, bindings,
         aliased(kernel, bindings),
     )  # fmt: skip
 
 
-def local_for(kernel: MatmulKernel, width: int) -> int:
-    """Invocations per workgroup: no more than there are pieces of columns."""
-    pieces = -(-kernel.columns // width)
-    return min(LOCAL, max(8, 1 << (pieces - 1).bit_length()))
+def _fours(kernel: MatmulKernel, bindings: tuple[int, ...]) -> tuple[bool, ...]:
+    """Which operands after the first two have aligned pieces of four along; those that share a binding must agree."""
+    others = (*kernel.inputs[2:], *kernel.outputs)
+    lone = {0, 1} | {
+        number
+        for operand, number in zip(others, bindings[2:], strict=True)
+        if mode_of(operand, operand.strides[-1], operand.strides[-2], (kernel.columns, kernel.rows)) != ACROSS
+    }
+    return tuple(number not in lone for number in bindings[2:])
 
 
 def groups(kernel: MatmulKernel, key: MatmulKey, limit: int) -> tuple[int, int, int]:
-    """Workgroups along columns, rows and batch; rows past ``limit`` go on in the third axis."""
-    across = -(-(-(-kernel.columns // key.tile[1])) // key.local)
-    down = -(-kernel.rows // key.tile[0])
+    """Workgroups along, down and per batch; those down past ``limit`` go on in the third axis."""
+    width = TILE if key.variant == TILED.name else WIDTH * key.local
+    down = -(-kernel.rows // key.tile.height)
     layers = -(-down // limit)
-    return across, -(-down // layers), math.prod(kernel.batch) * layers
+    return -(-kernel.columns // width), -(-down // layers), math.prod(kernel.batch) * layers
 
 
 def parameters_of(kernel: MatmulKernel, key: MatmulKey, starts: list[int]) -> Parameters:
     made = Parameters()
-    layers = -(-(-(-kernel.rows // key.tile[0])) // GROUPS)
+    layers = -(-(-(-kernel.rows // key.tile.height)) // GROUPS)
     made.add(kernel.rows, kernel.columns, kernel.depth, layers, *starts)
     made.add(*kernel.batch[1:])
+    tiled = key.variant == TILED.name
     for operand in (*kernel.inputs, *kernel.outputs):
-        made.add(*operand.strides)
+        made.add(*((0,) if tiled and not kernel.batch else ()), *operand.strides)
     made.add_scalars(kernel.scalars, kernel.epilogue.scalars)
     return made
 
 
 def emit(key: MatmulKey, abilities: Abilities) -> bytes:
-    """The shader. Bindings: left, right, other inputs of the epilogue, outputs.
-
-    Tiles at the edges read their last row or column again and do not store it.
-    """
-    m = Module(local_size=key.local, preserve_nan=abilities.preserve_nan)
-    epilogue, late = key.epilogue, len(key.epilogue.inputs) - 1
-    dtypes = [key.dtype, key.dtype, *epilogue.inputs[1:], *(epilogue.dtype_of(r) for r in epilogue.results)]
-    fours = [k for k, how in enumerate((key.left, key.right)) if how != SINGLE]
-    tensors = tensors_of(m, dtypes, key.bindings, len(epilogue.results), abilities, key.aliased, fours)
-    words = Words(m, 0)
-    rows, columns, depth, layers = words.take(4)
-    starts = words.take(len(dtypes))
-    dims = words.take(max(0, key.batch - 1))
-    strides = [words.take(key.batch + 2) for _ in dtypes]
-    height, width = key.tile
-    # Neighbouring invocations take neighbouring columns; rows and batch come from the workgroup, so that what is read of the left
-    # operand is the same for all of them, and drivers see that it is.
-    group = m.add(m.mul(m.builtin(BUILTIN_WORKGROUP_ID, 0), m.u(key.local)), m.builtin(BUILTIN_LOCAL_ID, 0))
-    column = m.mul(group, m.u(width))
-    layer = m.builtin(BUILTIN_WORKGROUP_ID, 2)
-    item = m.op(Op.UDiv, m.u32, layer, layers)
-    tile = m.add(
-        m.builtin(BUILTIN_WORKGROUP_ID, 1),
-        m.mul(m.op(Op.UMod, m.u32, layer, layers), m.builtin(BUILTIN_NUM_WORKGROUPS, 1)),
+    """The shader. Bindings: left, right, other inputs of the epilogue, outputs."""
+    if key.variant == TILED.name:
+        return shaders.load("matmul_tiled")
+    return matmul_tiles.emit(
+        key.tile, key.dtype, key.epilogue, key.batch, key.local, key.formats, key.fours, key.bindings, key.aliased, abilities
     )
-    row = m.mul(tile, m.u(height))
-    inside = m.op(Op.LogicalAnd, m.bool, m.op(Op.ULessThan, m.bool, column, columns), m.op(Op.ULessThan, m.bool, row, rows))
-    with m.if_(inside):
-        position = coordinates(m, item, dims, key.batch) if key.batch else []
-        bases = [walked(m, start, position, steps[: key.batch]) for start, steps in zip(starts, strides, strict=True)]
-        row_at = [m.add(row, m.u(i)) for i in range(height)]
-        column_at = [m.add(column, m.u(j)) for j in range(width)]
-        left = Side(m, tensors[0], bases[0], row_at, rows, strides[0][-2:], key.left, "row")
-        right = Side(m, tensors[1], bases[1], column_at, columns, strides[1][-2:][::-1], key.right, "column")
-        totals = _accumulated(m, key, left, right, depth, abilities)
-        scalars, _ = scalars_of(m, epilogue, words.at, abilities)
-        for i, r in enumerate(row_at):
-            for j, c in enumerate(column_at):
-                inside = m.op(Op.LogicalAnd, m.bool, m.op(Op.ULessThan, m.bool, r, rows), m.op(Op.ULessThan, m.bool, c, columns))
-                with m.if_(inside):
-                    places = [walked(m, b, [r, c], s[-2:]) for b, s in zip(bases[2:], strides[2:], strict=True)]
-                    loaded = [tensor.load(place) for tensor, place in zip(tensors[2:], places[:late], strict=False)]
-                    line = m.add(m.mul(item, rows), r)
-                    index = m.add(m.mul(line, columns), c)
-                    total = m.get(totals[i][j])
-                    if not key.dtype.is_floating_point or key.dtype.itemsize < 4:
-                        total = _narrowed(m, key.dtype, total)
-                    results = evaluate(m, epilogue, [total, *loaded], scalars, abilities, index)
-                    for tensor, place, result in zip(tensors[2 + late :], places[late:], results, strict=True):
-                        tensor.store(place, result)
-    return m.finish()
-
-
-def _narrowed(m: Module, dtype: DType, total: int) -> int:
-    """A sum as a value its dtype can hold."""
-    if dtype.is_floating_point:
-        return functions.round_to(m, dtype, total)
-    return m.op(Op.BitwiseAnd, m.i32, total, m.i(0xFF)) if dtype.itemsize == 1 else total
-
-
-def _at_most(m: Module, index: int, length: int) -> int:
-    last = m.op(Op.ISub, m.u32, length, m.u(1))
-    return m.select(m.op(Op.ULessThan, m.bool, index, length), index, last)
-
-
-class Side:
-    """One operand's part of a tile: ``at`` are the rows (or columns) it covers, ``strides`` those along them and along the depth."""
-
-    def __init__(
-        self, m: Module, tensor: Tensor, base: int, at: list[int], length: int, strides: list[int], fours: str, along: str
-    ) -> None:
-        self._m = m
-        self._tensor = tensor
-        self._depth_stride = strides[1]
-        self._mode = DEPTH if fours == "depth" else (ACROSS if fours == along else SINGLE)
-        if self._mode == ACROSS:
-            # Groups of four never straddle the edge: the length is a multiple of four.
-            groups = [_at_most(m, start, length) for start in at[::4]]
-            groups = [m.op(Op.BitwiseAnd, m.u32, g, m.u(0xFFFFFFFC)) for g in groups]
-            self._starts = [m.add(base, g) for g in groups]
-        else:
-            self._starts = [m.add(base, m.mul(_at_most(m, i, length), strides[0])) for i in at]
-        self._count = len(at)
-
-    def load(self, k: int, steps: int) -> list[list[int]]:
-        """Elements for depths ``k`` to ``k + steps - 1``: per depth one value per row (or column)."""
-        m, tensor = self._m, self._tensor
-        if self._mode == DEPTH:
-            loaded = [m.components(tensor.load_four(m.add(start, k))) for start in self._starts]
-            return [[values[d] for values in loaded] for d in range(steps)]
-        out = []
-        for d in range(steps):
-            along = m.mul(m.add(k, m.u(d)) if d else k, self._depth_stride)
-            if self._mode == ACROSS:
-                fours = [m.components(tensor.load_four(m.add(start, along))) for start in self._starts]
-                out.append([x for four in fours for x in four][: self._count])
-            else:
-                out.append([tensor.load(m.add(start, along)) for start in self._starts])
-        return out
-
-
-def _accumulated(m: Module, key: MatmulKey, left: Side, right: Side, depth: int, abilities: Abilities) -> list[list[int]]:
-    """Variables with the tile's sums of products."""
-    dtype = narrow(key.dtype, abilities)
-    register = functions.register_type(m, dtype)
-    zero = m.const(register, 0)
-    totals = [[m.variable(register, zero) for _ in range(key.tile[1])] for _ in range(key.tile[0])]
-    multiply, plus = (Op.FMul, Op.FAdd) if dtype.is_floating_point else (Op.IMul, Op.IAdd)
-    steps = 1 if key.left == key.right == SINGLE else 4
-    with m.loop(m.u(0), depth, m.u(steps)) as k:
-        for a, b in zip(left.load(k, steps), right.load(k, steps), strict=True):
-            for x, line in zip(a, totals, strict=True):
-                for y, total in zip(b, line, strict=True):
-                    m.set(total, m.op(plus, register, m.get(total), m.op(multiply, register, x, y)))
-    return totals

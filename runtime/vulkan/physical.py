@@ -51,7 +51,7 @@ class Physical:
 
     def traits(self) -> Traits:
         """What the planner may know."""
-        alignment = max(256, self.limits["storage_alignment"], self.limits["uniform_alignment"])
+        alignment = max(256, *(self.limits[f"{kind}_alignment"] for kind in ("storage", "uniform", "texel")))
         return Traits(
             name=self.name,
             kind="integrated" if self.kind == "virtual" else self.kind,
@@ -61,6 +61,7 @@ class Physical:
             max_block=self.limits["allocation"],
             storage_buffers=min(8, self.limits["storage_buffers"]),
             parallelism={"software": 64, "integrated": 2048}.get(self.kind, 65536),
+            texels=self.limits["texels"],
             reduce_chunk=1024,
             int64=self.int64,
             float64=self.float64,
@@ -99,6 +100,8 @@ def describe(index: int, handle: Any) -> Physical:
         limits={
             "storage_alignment": limits.minStorageBufferOffsetAlignment,
             "uniform_alignment": limits.minUniformBufferOffsetAlignment,
+            "texel_alignment": limits.minTexelBufferOffsetAlignment,
+            "texels": limits.maxTexelBufferElements,
             "storage_range": limits.maxStorageBufferRange,
             "allocation": more.maxMemoryAllocationSize,
             "storage_buffers": limits.maxPerStageDescriptorStorageBuffers,

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from .. import settings
-from .descriptors import Layouts
+from .descriptors import Formats, Layouts
 from .loader import api, check, structure
 from .physical import Physical
 
@@ -38,15 +38,15 @@ class Pipelines:
         self._saved = 0
         self._cache = self._open_cache()
 
-    def get(self, key: object, storage_buffers: int, emit: Any, statistics: Statistics) -> Any:
+    def get(self, key: object, formats: Formats, emit: Any, statistics: Statistics) -> Any:
         """The pipeline for ``key``; ``emit()`` gives its SPIR-V when it must be made."""
         found = self._made.get(key)
         if found is None:
-            found = self._made[key] = self._make(emit(), storage_buffers)
+            found = self._made[key] = self._make(emit(), formats)
             statistics.pipelines_created += 1
         return found
 
-    def _make(self, code: bytes, storage_buffers: int) -> Any:
+    def _make(self, code: bytes, formats: Formats) -> Any:
         vk = api()
         ffi, lib = vk.ffi, vk.lib
         words = ffi.new("uint32_t[]", len(code) // 4)
@@ -56,7 +56,7 @@ class Pipelines:
         check(lib.vkCreateShaderModule(self._device, info, ffi.NULL, module), "vkCreateShaderModule")
         name = ffi.new("char[]", b"main")
         pipeline_info = structure(
-            "VkComputePipelineCreateInfo", "COMPUTE_PIPELINE_CREATE_INFO", layout=self._layouts.pipeline(storage_buffers),
+            "VkComputePipelineCreateInfo", "COMPUTE_PIPELINE_CREATE_INFO", layout=self._layouts.pipeline(formats),
             flags=0x10,  # VK_PIPELINE_CREATE_DISPATCH_BASE: large dispatches go out in pieces
         )  # fmt: skip
         stage = pipeline_info.stage

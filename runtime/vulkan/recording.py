@@ -11,7 +11,7 @@ from ..buffer import Buffer, Memory
 from ..driver import KernelTimes
 from ..dtype import DType
 from .compile import CompiledPlan, Dispatch
-from .descriptors import STORAGE, UNIFORM_DYNAMIC, DescriptorSet
+from .descriptors import NO_FORMAT, STORAGE, UNIFORM_DYNAMIC, DescriptorSet
 from .loader import api, check, structure
 from .parameters import scalar_words
 from .spirv import PARAM_BYTES
@@ -28,8 +28,8 @@ class VulkanRecording:
     """Holds its command buffer, its parameters and its descriptor sets until `release`."""
 
     __slots__ = (
-        "_block", "_driver", "_kernel_count", "_pointer", "_queries", "_scalars", "_sets", "_static", "_timed", "_words", "barriers", "commands",
-        "dispatches", "kernels",
+        "_block", "_driver", "_kernel_count", "_pointer", "_queries", "_scalars", "_sets", "_static", "_timed", "_words", "barriers",
+        "commands", "dispatches", "kernels",
     )  # fmt: skip
 
     def __init__(self, driver: VulkanDriver, plan: Plan, compiled: CompiledPlan, buffers: Sequence[Buffer]) -> None:
@@ -80,7 +80,7 @@ class VulkanRecording:
             self._queries = driver.new_queries(compiled.kernels + 1)
             lib.vkCmdResetQueryPool(commands, self._queries, 0, compiled.kernels + 1)
             lib.vkCmdWriteTimestamp(commands, COMPUTE_STAGE, self._queries, 0)
-        parameters = driver.sets.find(UNIFORM_DYNAMIC, ((self._block.handle.buffer, 0, PARAM_BYTES),))
+        parameters = driver.sets.find(UNIFORM_DYNAMIC, ((self._block.handle.buffer, 0, PARAM_BYTES, NO_FORMAT),))
         self._sets.append(parameters)
         number = 0
         for level in compiled.levels:
@@ -107,17 +107,17 @@ class VulkanRecording:
         vk = api()
         lib, driver, commands = vk.lib, self._driver, self.commands
         ranges = []
-        for value, first, size in dispatch.bindings:
+        for (value, first, size), format_ in zip(dispatch.bindings, dispatch.formats, strict=True):
             buffer, base = places[value]
-            ranges.append((buffer, base + first, size))
+            ranges.append((buffer, base + first, size, format_))
         storage = driver.sets.find(STORAGE, tuple(ranges))
         self._sets.append(storage)
         driver.two_sets[0], driver.two_sets[1] = parameters.handle, storage.handle
         driver.one_offset[0] = offset
         lib.vkCmdBindPipeline(commands, 1, dispatch.pipeline)
         lib.vkCmdBindDescriptorSets(commands, 1, dispatch.layout, 0, 2, driver.two_sets, 1, driver.one_offset)
-        for base, count in dispatch.pieces:
-            lib.vkCmdDispatchBase(commands, *base, *count)
+        for start, count in dispatch.pieces:
+            lib.vkCmdDispatchBase(commands, *start, *count)
 
     @property
     def pointer(self) -> Any:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from ..command import Program
+from ..driver import Traits
 from ..dtype import DType
 from ..plan.plan import ReduceKernel
 from . import functions
@@ -41,7 +42,7 @@ class ReduceKey:
     aliased: bool
 
 
-def key_of(kernel: ReduceKernel) -> ReduceKey:
+def key_of(kernel: ReduceKernel, traits: Traits) -> ReduceKey:
     early = len(kernel.inputs) - kernel.late
     rows = bool(kernel.reduced) and bool(early) and kernel.inputs[0].strides[-1] == 1
     others = kernel.inputs[early:] + kernel.outputs

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from .. import dtype as dt
+from ..driver import Traits
 from ..dtype import DType
 from ..plan.plan import ShaderKernel
 from . import functions
@@ -20,7 +21,7 @@ class RowsKey:
     dtype: DType
 
 
-def key_of(kernel: ShaderKernel) -> RowsKey:
+def key_of(kernel: ShaderKernel, traits: Traits) -> RowsKey:
     return RowsKey(kernel.shader, kernel.inputs[0].dtype)
 
 

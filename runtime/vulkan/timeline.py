@@ -11,6 +11,11 @@ from .loader import api, check, structure
 DEVICE_LOST = -4
 
 
+def _lost(*_: object) -> int:
+    """Asked for the counter of a semaphore that is gone."""
+    return DEVICE_LOST
+
+
 class VulkanTimeline:
     """One semaphore; ``completed`` asks the driver each time, which costs about a microsecond."""
 
@@ -40,6 +45,7 @@ class VulkanTimeline:
 
     def destroy(self) -> None:
         vk = api()
+        self._get = _lost
         vk.lib.vkDestroySemaphore(self._device, self.handle, vk.ffi.NULL)
 
 

@@ -178,8 +178,8 @@ from rasptorch.runtime.fence import Fence
 rt.ones(3, device=device).numpy()
 stream = rt.device(device).new_stream()
 stream.submitted = 1
-print("ready")
 try:
+    print("ready")
     Fence(stream, 1).wait()
 finally:
     stream.submitted = 0
@@ -213,8 +213,20 @@ def test_ctrl_c(device: str, program: str) -> None:
     process = start("import signal\nsignal.signal(signal.SIGINT, signal.default_int_handler)\n" + program, device)
     assert process.stdout is not None
     assert process.stdout.readline() == "ready\n"
-    process.send_signal(signal.SIGINT)
-    status, _, errors = ended(process)
+    status, errors = pressed_until_ended(process)
     assert status == -signal.SIGINT, errors
-    assert errors.endswith("KeyboardInterrupt") and "Exception ignored" not in errors
-    assert "DeviceLost" not in errors and "CheckFailed" not in errors
+    assert errors.endswith("KeyboardInterrupt")
+    assert "Error" not in errors and "DeviceLost" not in errors and "CheckFailed" not in errors
+
+
+def pressed_until_ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """As people do: Python drops the Ctrl-C that it notices while it calls a ``__del__``, and says so."""
+    for _ in range(8):
+        process.send_signal(signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=QUICK / 4)
+        except subprocess.TimeoutExpired:
+            continue
+        return process.returncode, errors.strip()
+    process.kill()
+    pytest.fail(f"the program did not end\n{process.communicate()}")

@@ -61,6 +61,14 @@ def magnitude(array: Array) -> float:
     return float(np.abs(array).max()) if array.size else 0.0
 
 
+def promoted(x: Value, y: Value) -> str:
+    """The dtype of a result; among whole numbers a tensor without dimensions does not count."""
+    names = x.facts.dtype, y.facts.dtype
+    if set(names) == {"uint8", "int32"} and (x.array.ndim == 0) != (y.array.ndim == 0):
+        return names[0] if x.array.ndim else names[1]
+    return max(names, key=NAMES.index)
+
+
 class Model:
     """The pool as it should be. `take` makes one step from four numbers; ``actions`` and ``reads`` are what came of them."""
 
@@ -110,7 +118,7 @@ class Model:
         if dtype == "float32" and magnitude(made) > LIMIT:
             last = len(self.pool) - 1
             self._note("clamp", (last,))
-            self.pool[last] = Value(np.clip(made, -8.0, 8.0), Facts(dtype, error, exact, loose))
+            self.pool[last] = Value(np.asarray(np.clip(made, -8.0, 8.0)), Facts(dtype, error, exact, loose))
 
     def _create(self, dtype: str, shape: tuple[int, ...]) -> None:
         random = self._random
@@ -143,7 +151,7 @@ class Model:
         if pair is None:
             return
         x, y = (self.pool[k] for k in pair)
-        dtype = max(x.facts.dtype, y.facts.dtype, key=NAMES.index)
+        dtype = promoted(x, y)
         names = ("maximum", "minimum", "add", "mul") if dtype == "bool" else ("add", "sub", "mul", "maximum", "minimum")
         name = names[c % len(names)]
         left, right = x.array.astype(KINDS[dtype]), y.array.astype(KINDS[dtype])
@@ -205,7 +213,7 @@ class Model:
         if not (x.facts.exact and y.facts.exact):
             return
         name, ufunc = (("lt", np.less), ("ge", np.greater_equal), ("eq", np.equal))[c % 3]
-        dtype = KINDS[max(x.facts.dtype, y.facts.dtype, key=NAMES.index)]
+        dtype = KINDS[promoted(x, y)]
         left, right = x.array.astype(dtype), y.array.astype(dtype)
         if dtype is np.float64 and max(magnitude(left), magnitude(right)) >= 2**24:
             return

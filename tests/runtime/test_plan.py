@@ -126,7 +126,7 @@ def test_nothing_to_do_is_no_kernel() -> None:
 def test_independent_products_share_a_level() -> None:
     a = f32(4, 4)
     key: list[Any] = []
-    for k in range(5):
+    for _ in range(5):
         key += [product(a, a, a), 0, 0, 1, 0]
     plan = plan_of(key, (2, 3, 4, 5, 6))
     assert [len(level) for level in plan.levels] == [5]

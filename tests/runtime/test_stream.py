@@ -109,7 +109,7 @@ def test_all_streams_of_a_device_fail_together(manual: Manual) -> None:
 
 
 def test_a_stream_is_used_where_it_is_asked_for(manual: Manual) -> None:
-    device, driver = manual
+    device, _ = manual
     other = device.new_stream("mine")
     assert device.stream() is device.default_stream
     with device.using(other) as inside:

@@ -134,7 +134,7 @@ def test_where_waiting_is_forbidden_the_hard_limit_holds(manual: Manual) -> None
 
 
 def test_streams_have_room_of_their_own(manual: Manual) -> None:
-    device, driver = manual
+    device, _ = manual
     other = device.new_stream()
     with settings.override(in_flight=2), rt.forbid_waiting():
         for stream in (device.default_stream, other):
