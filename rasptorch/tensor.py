@@ -6,7 +6,7 @@ side (`rasptorch/ops/methods.py` attaches them).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .runtime.errors import BlockingInTrio, RasptorchError, ShapeError
@@ -324,13 +324,13 @@ class Tensor:
         mT: Tensor
 
         class ArrayNowOrLater(np.ndarray[Any, Any]):
-            def __await__(self) -> Iterator[Any]: ...
+            def __await__(self) -> Generator[Any, Any, NDArray[Any]]: ...
 
         class NumberNowOrLater(float):
-            def __await__(self) -> Iterator[Any]: ...
+            def __await__(self) -> Generator[Any, Any, float]: ...
 
         class ListNowOrLater(list[Any]):
-            def __await__(self) -> Iterator[Any]: ...
+            def __await__(self) -> Generator[Any, Any, list[Any]]: ...
 
 
 _new = object.__new__

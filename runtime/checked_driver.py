@@ -27,7 +27,10 @@ POISON = 0xFF
 
 
 class Ranges:
-    """The bytes a recording uses, by block: sorted, not overlapping, each with whether it is written."""
+    """The bytes a recording uses, by block: sorted, not overlapping, each with whether it is written.
+
+    Outputs may have been carved from the arena: they are part of it here.
+    """
 
     def __init__(self, plan: Plan, buffers: Sequence[Buffer]) -> None:
         written = set(plan.written)
@@ -36,8 +39,8 @@ class Ranges:
         for buffer, write in zip(buffers, writes, strict=False):
             piece = (buffer.offset, buffer.offset + buffer.nbytes, write)
             self._blocks.setdefault(buffer.block.key, []).append(piece)
-        for pieces in self._blocks.values():
-            pieces.sort()
+        for block, pieces in self._blocks.items():
+            self._blocks[block] = _joined(sorted(pieces))
 
     def meeting(self, block: int, start: int, end: int) -> Iterator[tuple[int, int, bool]]:
         """The pieces of ``block`` that share bytes with ``[start, end)``."""
@@ -57,6 +60,18 @@ class Ranges:
                     if writes or other_writes:
                         return block, max(start, other_start), min(end, other_end)
         return None
+
+
+def _joined(pieces: list[tuple[int, int, bool]]) -> list[tuple[int, int, bool]]:
+    """Sorted pieces, those that overlap made one."""
+    out: list[tuple[int, int, bool]] = []
+    for start, end, write in pieces:
+        if out and start < out[-1][1]:
+            first, last, also = out[-1]
+            out[-1] = first, max(last, end), also or write
+        else:
+            out.append((start, end, write))
+    return out
 
 
 class CheckedRecording:

@@ -53,6 +53,7 @@ class Device:
         self.recordings: Final = RecordingCache(self)
         self.watcher: Final = Watcher(self)
         self.streams: Final[WeakSet[Stream]] = WeakSet()
+        self.gathering_streams: Final[set[Stream]] = set()
         self.several_streams = False
         self.default_stream: Final = self.new_stream(f"{name}/default")
         self.error_layout: Final = layout_of(self, dt.int32, (4,))

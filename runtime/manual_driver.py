@@ -83,7 +83,7 @@ class ManualDriver:
     threads = 1
 
     def __init__(self, *, null: bool = False, automatic: bool = False, **traits: Any) -> None:
-        plain = Traits(name="manual", kind="host", alignment=64, parallelism=0, reentrant_recordings=True)
+        plain = Traits(name="manual", kind="host", alignment=64, parallelism=0, reduce_chunk=1 << 62, reentrant_recordings=True)
         self.traits = replace(plain, **traits)
         self.null: Final = null
         self.automatic = automatic or null

@@ -101,6 +101,11 @@ class Pool:
             self.poison(buffer, stream)
         return buffer
 
+    def part(self, buffer: Buffer, offset: int, nbytes: int) -> Buffer:
+        """A piece of a buffer as one of its own. All pieces together must be given back instead of the whole."""
+        size = -(-max(nbytes, 1) // self._align) * self._align
+        return Buffer(self, buffer.block, buffer.offset + offset, size, buffer.uses)
+
     def collect(self) -> None:
         """Take in what was given back since the last call."""
         while self._returned:

@@ -62,12 +62,12 @@ TABLE = (
     Setting("recordings", "RASPTORCH_RECORDINGS", "recorded command buffers kept per plan"),
     Setting("host_threads", "RASPTORCH_HOST_THREADS", "threads the cpu device computes with; 0: one per core"),
     Setting("matmul", "RASPTORCH_MATMUL", "force a matmul variant by name; auto: chosen by device traits"),
-    Setting("fuse", "RASPTORCH_FUSE", "0: every command is a kernel of its own, to see what fusion does"),
     Setting(
         "dispatch_work",
         "RASPTORCH_DISPATCH_WORK",
         "element operations one Vulkan dispatch may take before it is split; 0: any number; -1: by device",
     ),
+    Setting("fuse", "RASPTORCH_FUSE", "0: every command is a kernel of its own, to see what fusion does"),
     Setting("validate", "RASPTORCH_VALIDATE", "1: turn the Vulkan validation layers on, with synchronisation validation"),
 )
 

@@ -108,6 +108,8 @@ class Stream:
                 if scalars:
                     batch.scalars.extend(scalars)
                 batch.nbytes += spec.nbytes
+                if not batch.commands:
+                    self.device.gathering_streams.add(self)  # lives on until its commands are submitted
                 batch.commands += 1  # last: from here on the command is in
             except BaseException:  # an operand that failed, or Ctrl-C
                 batch.cut(*marks)
@@ -172,6 +174,7 @@ class Stream:
         if self.failure is not None:
             raise self.failure
         batch, self._batch = self._batch, Batch()
+        self.device.gathering_streams.discard(self)
         slots = dict(enumerate(batch.slots))
         try:
             plan, hit, seconds = self.device.plans.find(batch.key, batch.living())
@@ -199,7 +202,7 @@ class Stream:
         for index in plan.written:
             slots[index].written = fence
         if arena is not None:
-            device.pool.give_back(arena, {self: value})
+            self._give_back(arena, slots, plan, {self: value})
         self._unfinished.append((value, recording, plan))
         counters = device.statistics
         counters.commands += commands
@@ -212,16 +215,38 @@ class Stream:
         self._crowded = len(self._unfinished) > settings.current.in_flight
 
     def _bind(self, slots: Mapping[int, Slot], plan: Plan) -> tuple[list[Buffer], Buffer | None]:
-        """A buffer for every value that outlives the batch, and one for all that do not."""
+        """A buffer for every value that outlives the batch, and one for all that do not (and for outputs that are carved from it)."""
         pool = self.device.pool
-        buffers = []
-        for index in plan.bound:
-            slot = slots[index]
-            if slot.buffer is None:
-                slot.buffer = pool.allocate(slot.nbytes, slot.memory, self)
-            buffers.append(slot.buffer)
         arena = pool.allocate(plan.arena, Memory.DEVICE, self) if plan.arena else None
+        carved = plan.carved
+        buffers = []
+        try:
+            for index in plan.bound:
+                slot = slots[index]
+                if slot.buffer is None:
+                    if arena is not None and index in carved and slot.memory is Memory.DEVICE:
+                        slot.buffer = pool.part(arena, carved[index], slot.nbytes)
+                    else:
+                        slot.buffer = pool.allocate(slot.nbytes, slot.memory, self)
+                buffers.append(slot.buffer)
+        except BaseException:
+            if arena is not None:
+                self._give_back(arena, slots, plan, None)
+            raise
         return buffers, arena
+
+    def _give_back(self, arena: Buffer, slots: Mapping[int, Slot], plan: Plan, uses: dict[Stream, int] | None) -> None:
+        """Give back what no output was carved from: all of the arena, as a rule."""
+        pool = self.device.pool
+        if not plan.carved:
+            pool.give_back(arena, uses)
+            return
+        for start, nbytes in plan.gaps:
+            pool.give_back(pool.part(arena, start, nbytes), uses)
+        for index, start in plan.carved.items():
+            part, buffer = pool.part(arena, start, slots[index].nbytes), slots[index].buffer
+            if buffer is None or buffer.key != part.key:  # it had one already, or wants other memory
+                pool.give_back(part, uses)
 
     def _submit(
         self, slots: Mapping[int, Slot], plan: Plan, scalars: Sequence[float], buffers: list[Buffer], arena: Buffer | None,
@@ -233,7 +258,7 @@ class Stream:
             device.driver.submit(self.timeline, value, recording, scalars, self._waits(slots, plan), device.statistics)
         except BaseException as problem:
             if arena is not None:
-                device.pool.give_back(arena, None)
+                self._give_back(arena, slots, plan, None)
             device.poison(problem)
             raise
         self.submitted = value
@@ -314,6 +339,7 @@ class Stream:
         with self._lock:
             self.capturing = None
             batch, self._batch = self._batch, Batch()
+            self.device.gathering_streams.discard(self)
             for index in batch.fresh:
                 batch.slots[index].failure = problem
 

@@ -1,8 +1,37 @@
 """Operations on tensors, one module per family; forward and gradient stand side by side."""
 
-from .arithmetic import add, atan2, div, floor_divide, fmod, maximum, minimum, mul, remainder, sub, where
+from .arithmetic import atan2, floor_divide, fmod, maximum, minimum, mul, remainder, where
+from .arithmetic import atan2 as arctan2
+from .arithmetic import mul as multiply
 from .arithmetic import power as pow
-from .comparison import eq, ge, gt, isfinite, isinf, isnan, le, logical_and, logical_not, logical_or, logical_xor, lt, ne
+from .clamping import clamp, clamp_max, clamp_min, masked_fill, mul_add_relu, nan_to_num
+from .clamping import clamp as clip
+from .comparison import (
+    bitwise_and,
+    bitwise_left_shift,
+    bitwise_not,
+    bitwise_or,
+    bitwise_right_shift,
+    bitwise_xor,
+    eq,
+    ge,
+    gt,
+    isfinite,
+    isinf,
+    isnan,
+    le,
+    logical_and,
+    logical_not,
+    logical_or,
+    logical_xor,
+    lt,
+    ne,
+)
+from .comparison import ge as greater_equal
+from .comparison import gt as greater
+from .comparison import le as less_equal
+from .comparison import lt as less
+from .comparison import ne as not_equal
 from .creation import (
     arange,
     as_tensor,
@@ -22,8 +51,11 @@ from .creation import (
     zeros,
     zeros_like,
 )
-from .functions import absolute as abs
+from .diagonals import diag, diag_embed, diagonal, tril, triu
+from .einsum import einsum
+from .extremes import aminmax, max, min
 from .functions import (
+    absolute,
     acos,
     asin,
     atan,
@@ -48,15 +80,38 @@ from .functions import (
     sin,
     sinh,
     sqrt,
+    square,
     tan,
     tanh,
     trunc,
 )
+from .functions import absolute as abs
+from .functions import acos as arccos
+from .functions import asin as arcsin
+from .functions import atan as arctan
+from .functions import neg as negative
 from .functions import round_ as round
+from .functions import trunc as fix
+from .joining import cat, hstack, repeat_interleave, roll, stack, tile, vstack
+from .joining import cat as concat
+from .joining import cat as concatenate
 from .linalg import addmm, bmm, matmul
+from .making import logspace
+from .padding import pad
+from .products import dot, mm, mv, outer, tensordot, vdot
 from .random import Generator, bernoulli, manual_seed, rand, rand_like, randn, randn_like
+from .rearranging import meshgrid, movedim, ravel, swapaxes
+from .rearranging import movedim as moveaxis
+from .rearranging import swapaxes as swapdims
 from .reduction import all, amax, amin, any, argmax, argmin, logsumexp, mean, prod, std, sum, var
+from .sampling import normal, randint, randint_like
+from .scan import cumsum
 from .softmax import log_softmax, softmax
+from .statistics import count_nonzero, nanmean, nansum, norm, std_mean, var_mean
+from .variants import add, addcdiv, addcmul, copysign, div, hypot, lerp, logaddexp, rsub, signbit, sub
+from .variants import div as divide
+from .variants import div as true_divide
+from .variants import sub as subtract
 from .views import (
     broadcast_to,
     chunk,
@@ -78,14 +133,22 @@ from .views import (
 __all__ = [
     "Generator",
     "abs",
+    "absolute",
     "acos",
     "add",
+    "addcdiv",
+    "addcmul",
     "addmm",
     "all",
     "amax",
     "amin",
+    "aminmax",
     "any",
     "arange",
+    "arccos",
+    "arcsin",
+    "arctan",
+    "arctan2",
     "argmax",
     "argmin",
     "as_tensor",
@@ -94,14 +157,36 @@ __all__ = [
     "atan",
     "atan2",
     "bernoulli",
+    "bitwise_and",
+    "bitwise_left_shift",
+    "bitwise_not",
+    "bitwise_or",
+    "bitwise_right_shift",
+    "bitwise_xor",
     "bmm",
     "broadcast_to",
+    "cat",
     "ceil",
     "chunk",
+    "clamp",
+    "clamp_max",
+    "clamp_min",
+    "clip",
     "clone",
+    "concat",
+    "concatenate",
+    "copysign",
     "cos",
     "cosh",
+    "count_nonzero",
+    "cumsum",
+    "diag",
+    "diag_embed",
+    "diagonal",
     "div",
+    "divide",
+    "dot",
+    "einsum",
     "empty",
     "empty_like",
     "eq",
@@ -110,6 +195,7 @@ __all__ = [
     "exp2",
     "expm1",
     "eye",
+    "fix",
     "flatten",
     "floor",
     "floor_divide",
@@ -119,70 +205,119 @@ __all__ = [
     "full_like",
     "ge",
     "get_default_device",
+    "greater",
+    "greater_equal",
     "gt",
+    "hstack",
+    "hypot",
     "isfinite",
     "isinf",
     "isnan",
     "le",
+    "lerp",
+    "less",
+    "less_equal",
     "linspace",
     "log",
     "log10",
     "log1p",
     "log2",
     "log_softmax",
+    "logaddexp",
     "logical_and",
     "logical_not",
     "logical_or",
     "logical_xor",
+    "logspace",
     "logsumexp",
     "lt",
     "manual_seed",
+    "masked_fill",
     "matmul",
+    "max",
     "maximum",
     "mean",
+    "meshgrid",
+    "min",
     "minimum",
+    "mm",
+    "moveaxis",
+    "movedim",
     "mul",
+    "mul_add_relu",
+    "multiply",
+    "mv",
+    "nan_to_num",
+    "nanmean",
+    "nansum",
     "narrow",
     "ne",
     "neg",
+    "negative",
+    "norm",
+    "normal",
+    "not_equal",
     "ones",
     "ones_like",
+    "outer",
+    "pad",
     "permute",
     "pow",
     "prod",
     "rand",
     "rand_like",
+    "randint",
+    "randint_like",
     "randn",
     "randn_like",
+    "ravel",
     "reciprocal",
     "relu",
     "remainder",
+    "repeat_interleave",
     "reshape",
+    "roll",
     "round",
     "rsqrt",
+    "rsub",
     "select",
     "set_default_device",
     "sigmoid",
     "sign",
+    "signbit",
     "sin",
     "sinh",
     "softmax",
     "split",
     "sqrt",
+    "square",
     "squeeze",
+    "stack",
     "std",
+    "std_mean",
     "sub",
+    "subtract",
     "sum",
+    "swapaxes",
+    "swapdims",
     "t",
     "tan",
     "tanh",
     "tensor",
+    "tensordot",
+    "tile",
     "transpose",
+    "tril",
+    "triu",
+    "true_divide",
     "trunc",
     "unbind",
     "unflatten",
     "unsqueeze",
     "var",
+    "var_mean",
+    "vdot",
+    "vstack",
     "where",
     "zeros",
     "zeros_like",

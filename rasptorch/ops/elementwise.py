@@ -29,10 +29,11 @@ SAME, FLOAT, BOOL = "same", "float", "bool"
 class Elementwise:
     """One operation on corresponding elements, with NumPy broadcasting and PyTorch's promotion.
 
-    ``opcode`` (an instruction, or one of the recipes below) computes it in the promoted dtype (``rule`` FLOAT: integers go to float32 first; BOOL: to bool). ``gradient(node, g)``
-    returns a gradient per operand, as if all had the output's shape: they are summed to the operand's own shape and converted to
-    its dtype here. ``saves`` names the values it needs, per operand and separated by bars: letters ``a b c`` for operands and
-    ``o`` for the output. What only serves gradients that nobody wants is not kept, and is None in ``node.values()``.
+    ``opcode`` (an instruction, or one of the recipes below) computes it in the promoted dtype (``rule`` FLOAT: integers go to
+    float32 first; BOOL: to bool). ``gradient(node, g)`` returns a gradient per operand, as if all had the output's shape: they
+    are summed to the operand's own shape and converted to its dtype here. ``saves`` names the values it needs, per operand and
+    separated by bars: letters ``a b c`` for operands and ``o`` for the output. What only serves gradients that nobody wants is
+    not kept, and is None in ``node.values()``.
     """
 
     def __init__(self, name: str, opcode: str, arity: int, gradient: Gradients | None, saves: str = "", rule: str = SAME) -> None:

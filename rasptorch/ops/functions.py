@@ -31,6 +31,7 @@ def _grad_relu(n: Node, g: Tensor) -> One:
 
 
 neg = Elementwise("neg", "neg", 1, lambda n, g: (-g,))
+square = Elementwise("square", "square", 1, lambda n, g: (g * (n.values()[0] * 2.0),), "a")
 sign = Elementwise("sign", "sign", 1, _zero)
 absolute = Elementwise("abs", "abs", 1, _grad_abs, "a")
 relu = Elementwise("relu", "relu", 1, _grad_relu, "o")

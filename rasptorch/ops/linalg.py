@@ -8,6 +8,7 @@ from ..autograd.node import Node
 from ..runtime.command import CommandSpec
 from ..runtime.errors import DTypeError, ShapeError
 from ..runtime.layout import broadcast_shapes, layout_of
+from ..runtime.readback import Readback
 from ..tensor import Tensor
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, same_device, tape
 from .reduction import sum_to
@@ -77,7 +78,9 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
 def matmul(a: Tensor, b: Tensor) -> Tensor:
     """The matrix product. A 1-D first operand is a row, a 1-D second one a column; leading dimensions broadcast."""
     if not isinstance(a, Tensor) or not isinstance(b, Tensor):
-        raise TypeError(f"matmul takes two tensors, got {type(a).__name__} and {type(b).__name__}")
+        late = isinstance(a, Readback) or isinstance(b, Readback)
+        hint = ": write `await` in front of the readback to get its value" if late else ""
+        raise TypeError(f"matmul takes two tensors, got {type(a).__name__} and {type(b).__name__}{hint}")
     if a.ndim == 0 or b.ndim == 0:
         raise ShapeError(f"matmul: operands need at least one dimension, got shapes {list(a.shape)} and {list(b.shape)}; use *")
     left = a.unsqueeze(0) if a.ndim == 1 else a

@@ -8,28 +8,35 @@ from typing import Any
 from ..runtime import dtype as dt
 from ..tensor import Tensor
 from . import arithmetic as a
+from . import clamping as k
 from . import comparison as c
-from . import creation, random, transfer, views
+from . import creation, diagonals, extremes, joining, making, products, random, rearranging, statistics, transfer, variants, views
 from . import functions as f
 from . import linalg as m
 from . import reduction as r
+from .composed import in_place, written
 from .elementwise import Elementwise
+from .scan import cumsum
 from .softmax import log_softmax, softmax
 
 UNARY = {
-    "neg": f.neg, "sign": f.sign, "abs": f.absolute, "relu": f.relu, "sqrt": f.sqrt, "rsqrt": f.rsqrt,
+    "neg": f.neg, "square": f.square, "sign": f.sign, "abs": f.absolute, "relu": f.relu, "sqrt": f.sqrt, "rsqrt": f.rsqrt,
     "reciprocal": f.reciprocal, "exp": f.exp, "exp2": f.exp2, "expm1": f.expm1, "log": f.log, "log2": f.log2,
     "log10": f.log10, "log1p": f.log1p, "sin": f.sin, "cos": f.cos, "tan": f.tan, "asin": f.asin, "acos": f.acos,
     "atan": f.atan, "sinh": f.sinh, "cosh": f.cosh, "tanh": f.tanh, "sigmoid": f.sigmoid, "erf": f.erf,
     "floor": f.floor, "ceil": f.ceil, "round": f.round_, "trunc": f.trunc,
     "isnan": c.isnan, "isinf": c.isinf, "isfinite": c.isfinite, "logical_not": c.logical_not,
+    "bitwise_not": c.bitwise_not,
 }  # fmt: skip
 
 BINARY = {
-    "add": a.add, "sub": a.sub, "mul": a.mul, "div": a.div, "floor_divide": a.floor_divide, "remainder": a.remainder,
-    "fmod": a.fmod, "pow": a.power, "maximum": a.maximum, "minimum": a.minimum, "atan2": a.atan2,
+    "mul": a.mul, "floor_divide": a.floor_divide, "remainder": a.remainder, "fmod": a.fmod, "pow": a.power,
+    "maximum": a.maximum, "minimum": a.minimum, "atan2": a.atan2,
     "eq": c.eq, "ne": c.ne, "lt": c.lt, "le": c.le, "gt": c.gt, "ge": c.ge,
     "logical_and": c.logical_and, "logical_or": c.logical_or, "logical_xor": c.logical_xor,
+    "bitwise_and": c.bitwise_and, "bitwise_or": c.bitwise_or, "bitwise_xor": c.bitwise_xor,
+    "bitwise_left_shift": c.bitwise_left_shift, "bitwise_right_shift": c.bitwise_right_shift,
+    "clamp_min": k.clamp_min, "clamp_max": k.clamp_max,
 }  # fmt: skip
 
 OTHER: dict[str, Callable[..., Any]] = {
@@ -42,10 +49,43 @@ OTHER: dict[str, Callable[..., Any]] = {
     "expand": views.expand, "expand_as": views.expand_as, "broadcast_to": views.broadcast_to, "narrow": views.narrow,
     "select": views.select, "split": views.split, "chunk": views.chunk, "unbind": views.unbind,
     "contiguous": views.contiguous, "clone": views.clone, "to": transfer.to, "bernoulli": random.bernoulli,
+    "add": variants.add, "add_": variants.add_, "sub": variants.sub, "sub_": variants.sub_, "div": variants.div,
+    "clamp": k.clamp, "clamp_": k.clamp_, "masked_fill": k.masked_fill, "masked_fill_": k.masked_fill_,
+    "signbit": variants.signbit,
+    "roll": joining.roll, "repeat": joining.repeat, "tile": joining.tile, "repeat_interleave": joining.repeat_interleave,
+    "diag": diagonals.diag, "diagonal": diagonals.diagonal, "diag_embed": diagonals.diag_embed,
+    "unfold": rearranging.unfold, "movedim": rearranging.movedim, "swapaxes": rearranging.swapaxes, "ravel": rearranging.ravel,
+    "max": extremes.max, "min": extremes.min, "aminmax": extremes.aminmax, "cumsum": cumsum,
+    "norm": statistics.norm, "nansum": statistics.nansum, "nanmean": statistics.nanmean,
+    "count_nonzero": statistics.count_nonzero,
+    "dot": products.dot, "vdot": products.vdot, "mv": products.mv, "mm": products.mm, "outer": products.outer,
+    "new_zeros": making.new_zeros, "new_ones": making.new_ones, "new_full": making.new_full, "new_empty": making.new_empty,
+    "new_tensor": making.new_tensor,
 }  # fmt: skip
 
 OPERATORS = {
     "add": a.add, "sub": a.sub, "mul": a.mul, "truediv": a.div, "floordiv": a.floor_divide, "mod": a.remainder, "pow": a.power,
+}  # fmt: skip
+
+# Functions that also have a form with an underscore, which writes the result into the tensor.
+WITH_IN_PLACE: dict[str, Callable[..., Tensor]] = {
+    "addcmul": variants.addcmul, "addcdiv": variants.addcdiv, "lerp": variants.lerp, "hypot": variants.hypot,
+    "logaddexp": variants.logaddexp, "copysign": variants.copysign, "nan_to_num": k.nan_to_num,
+    "tril": diagonals.tril, "triu": diagonals.triu,
+}  # fmt: skip
+
+# PyTorch's other names of the same operations. Those with an in-place form have it under the other name too.
+ALIASES = {
+    "absolute": "abs", "negative": "neg", "arccos": "acos", "arcsin": "asin", "arctan": "atan", "arctan2": "atan2",
+    "fix": "trunc", "subtract": "sub", "multiply": "mul", "divide": "div", "true_divide": "div", "clip": "clamp",
+    "greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le", "not_equal": "ne",
+    "moveaxis": "movedim", "swapdims": "swapaxes",
+}  # fmt: skip
+
+# Of integers and booleans.
+BITWISE = {
+    "and": c.bitwise_and, "or": c.bitwise_or, "xor": c.bitwise_xor, "lshift": c.bitwise_left_shift,
+    "rshift": c.bitwise_right_shift,
 }  # fmt: skip
 
 COMPARISONS = {"eq": c.eq, "ne": c.ne, "lt": c.lt, "le": c.le, "gt": c.gt, "ge": c.ge}
@@ -96,14 +136,11 @@ def _is_operand(value: Any) -> bool:
     return isinstance(value, (Tensor, bool, int, float, bool_, integer, floating))
 
 
-def add_(self: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
-    """``self += alpha * other``."""
-    return a.add.in_place(self, other if alpha == 1 else other * alpha)
-
-
-def sub_(self: Tensor, other: Any, *, alpha: float = 1) -> Tensor:
-    """``self -= alpha * other``."""
-    return a.sub.in_place(self, other if alpha == 1 else other * alpha)
+def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """``self /= other``, rounded as `div` does."""
+    if rounding_mode is None:
+        return a.div.in_place(self, other)
+    return written("div_", self, variants.div(self, other, rounding_mode=rounding_mode))
 
 
 def copy_(self: Tensor, source: Any) -> Tensor:
@@ -140,22 +177,23 @@ def attach() -> None:
         _attach(name + "_", _in_place(operation))
     for name, function in OTHER.items():
         _attach(name, function)
-    for name, operation in OPERATORS.items():
+    for name, function in WITH_IN_PLACE.items():
+        _attach(name, function)
+        _attach(name + "_", in_place(name + "_", function))
+    for name, operation in (OPERATORS | BITWISE).items():
         _attach(f"__{name}__", _binary(operation))
         _attach(f"__r{name}__", _reflected(operation))
         _attach(f"__i{name}__", _in_place(operation))
     for name, operation in COMPARISONS.items():
         _attach(f"__{name}__", _binary(operation))
-    in_place: dict[str, Callable[..., Any]] = {"add_": add_, "sub_": sub_, "copy_": copy_, "fill_": fill_}
-    for name, function in in_place.items():
-        _attach(name, function)
+    _attach("div_", div_)
+    _attach("copy_", copy_)
+    _attach("fill_", fill_)
     _attach("zero_", lambda self: fill_(self, 0))
     _attach("__neg__", _unary(f.neg))
     _attach("__abs__", _unary(f.absolute))
     _attach("__matmul__", m.matmul)
-    _attach("__and__", _binary(c.logical_and))
-    _attach("__or__", _binary(c.logical_or))
-    _attach("__invert__", _unary(c.logical_not))
+    _attach("__invert__", _unary(c.bitwise_not))
     _attach("T", property(views.T))
     _attach("mT", property(views.mT))
     _attach("cpu", lambda self: transfer.to(self, "cpu"))
@@ -169,3 +207,7 @@ def attach() -> None:
         "bool": dt.bool_,
     }.items():
         _attach(name, lambda self, dtype=dtype: views.cast(self, dtype))
+    for name, same in ALIASES.items():
+        for ending in ("", "_"):
+            if hasattr(Tensor, same + ending):
+                _attach(name + ending, getattr(Tensor, same + ending))

@@ -134,7 +134,7 @@ def overlapping(kernel: ElementwiseKernel) -> tuple[frozenset[int], bool]:
             if overlap(o.access, i.access):
                 shared.add(k)
                 crossed = crossed or o.strides != i.strides or o.offset != i.offset
-    return frozenset(shared), crossed
+    return frozenset(range(len(kernel.outputs)) if kernel.donated else shared), crossed
 
 
 def elementwise(kernel: ElementwiseKernel, binding: Binding, driver: Workers) -> Runner:

@@ -100,9 +100,13 @@ def _check_walk(kernel: Kernel, operand: Operand, shape: Shape) -> None:
 
 # -- the arena ----------------------------------------------------------------------------------------------------
 def _check_arena(plan: Plan, traits: Traits) -> None:
-    """Temporaries lie inside the arena, aligned; those that share bytes are never alive on the same level."""
-    lives = lifetimes(plan.levels, plan.offsets)
-    pieces = sorted((offset, offset + plan.sizes[value], value) for value, offset in plan.offsets.items())
+    """What lies in the arena lies inside of it, aligned; what shares bytes is never alive on the same level.
+
+    The exception: one kernel reads the one for the last time and writes the other, at the same places.
+    """
+    places = {**plan.offsets, **plan.carved}
+    lives = lifetimes(plan.levels, places, plan.carved)
+    pieces = sorted((offset, offset + plan.sizes[value], value) for value, offset in places.items())
     open_pieces: list[tuple[int, int, int]] = []
     for start, end, value in pieces:
         if start % traits.alignment or end > plan.arena:
@@ -111,13 +115,27 @@ def _check_arena(plan: Plan, traits: Traits) -> None:
         for other_start, other_end, other in open_pieces:
             if value in lives and other in lives:
                 first, last = max(lives[value][0], lives[other][0]), min(lives[value][1], lives[other][1])
-                if first <= last:
+                if first < last or (first == last and not _handed_over(plan.levels[first], value, other)):
                     raise CheckFailed(
                         f"temporaries {other} ({other_start} to {other_end}) and {value} ({start} to {end}) share "
                         f"bytes and are both alive on level {first}"
                     )
         if end > start:
             open_pieces.append((start, end, value))
+
+
+def _handed_over(level: Sequence[Kernel], a: int, b: int) -> bool:
+    """Whether on this level the two are touched by one kernel only, which reads the one where it writes the other."""
+    for kernel in level:
+        touched = [access.value for access in (*kernel.reads(), *kernel.writes())]
+        if a in touched or b in touched:
+            if not kernel.donated or touched.count(a) != 1 or touched.count(b) != 1:
+                return False
+            walks = {o.value: (o.offset, o.strides, o.dtype.itemsize) for o in (*kernel.inputs, *kernel.outputs)}
+            outputs = {o.value for o in kernel.outputs}
+            if walks[a] != walks[b] or (a in outputs) == (b in outputs):
+                return False
+    return True
 
 
 # -- hazards ------------------------------------------------------------------------------------------------------

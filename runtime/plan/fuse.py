@@ -13,7 +13,7 @@ from ..driver import Traits
 from ..hazards import Access, overlap
 from ..layout import Layout, Shape
 from .decode import PlannedCommand
-from .depend import Dependencies
+from .depend import Dependencies, bits
 from .group import PROLOGUE, Constant, Forms, Group, constant_of, group_of
 from .places import Place, access, express, extent, squeezed
 
@@ -49,7 +49,27 @@ class Fusion:
                 writes[value] = writes.get(value, 0) + 1
             if command.spec.kind not in READS_CONSTANTS:
                 self._needed.update(value for value, _ in command.inputs)
+        # Per value the commands that write it, and per command those it can only run after by way of a core between the two.
+        self._writer: dict[int, int] = {}
+        self._behind = self._paths_through_cores()
         self._written_once = {value for value, count in writes.items() if count == 1}
+
+    def _paths_through_cores(self) -> list[int]:
+        """Per command, the earlier ones from which its inputs come through a reduction, a product or a kernel in between."""
+        behind: list[int] = []
+        known: dict[int, tuple[int, int]] = {}  # per value, all it comes from, and those that are behind a core
+        for number, command in enumerate(self._commands):
+            far = near = 0
+            for value, _ in command.inputs:
+                from_here, from_afar = known.get(value, (0, 0))
+                near, far = near | from_here, far | from_afar
+            behind.append(far)
+            made = near | 1 << number, far if command.spec.kind == "elementwise" else near
+            for value, _ in command.outputs:
+                before = known.get(value, (0, 0))
+                known[value] = before[0] | made[0], before[1] | made[1]
+                self._writer[value] = self._writer.get(value, 0) | 1 << number
+        return behind
 
     # -- building -------------------------------------------------------------------------------------------------
     def add(self, number: int, join: bool) -> None:
@@ -69,15 +89,22 @@ class Fusion:
                     return
             return
         home = number
-        for candidate in producers:
-            home = self._join(self._graph.find(candidate), home)
-        for candidate in self._alike(sharers, group):
-            home = self._join(self._graph.find(candidate), home)
+        for candidate in (*producers, *self._alike(sharers, group)):
+            into = self._graph.find(candidate)
+            if into != home and not self._held_back(command, number, into):
+                home = self._join(into, home)
 
     def _alike(self, groups: Sequence[int], group: Group) -> list[int]:
-        """The first few of ``groups`` that might take a command in: each costs a closer look."""
-        size = math.prod(group.shape)
-        return [n for n in groups if self._groups[n].kind != "shader" and math.prod(self._groups[n].shape) == size][:SHARERS]
+        """The first few of ``groups`` that read what ``group`` reads, too, element by element: a core's inputs are no gain."""
+        size, values = math.prod(group.shape), {p.value for p in group.epilogue.inputs}
+        found = []
+        for number in groups:
+            other = self._groups[number]
+            if math.prod(other.shape) == size and any(p.value in values for p in other.epilogue.inputs):
+                found.append(number)
+                if len(found) == SHARERS:
+                    break
+        return found
 
     def _accesses(self, command: PlannedCommand) -> tuple[list[Access], list[Access]]:
         spec = command.spec
@@ -95,6 +122,27 @@ class Fusion:
         if value in self._constants:
             return value in self._needed
         return bool(self._users.get(value, 0) & ~members)
+
+    def _held_back(self, command: PlannedCommand, number: int, into: int) -> bool:
+        """Whether a command had better wait for those who use its result.
+
+        That is so where none of them can join ``into``, so that the result would have to be stored, while all that the command takes
+        from there is in memory anyway. (The mask of a ReLU, say, in backward: its input was saved.)
+        """
+        group = self._groups[into]
+        members, later = group.members | 1 << number, group.members & ~group.early
+        if command.spec.in_place or command.errors is not None:
+            return False
+        size = command.spec.outputs[0].numel
+        for value, _ in command.outputs:
+            users = self._users.get(value, 0)
+            if value in self._visible or not users:
+                return False
+            for user in bits(users):
+                spec = self._commands[user].spec
+                if spec.kind not in READS_CONSTANTS or (spec.inputs or spec.outputs)[0].numel != size or not self._behind[user] & later:
+                    return False
+        return all(self._escapes(value, members) for value, _ in command.inputs if self._writer.get(value, 0) & group.members)
 
     # -- joining --------------------------------------------------------------------------------------------------
     def _join(self, into: int, number: int) -> int:

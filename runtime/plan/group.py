@@ -23,7 +23,7 @@ from .places import Place, access, express, is_flat, place, plain_strides, squee
 class Group:
     """``shape`` is the domain of the epilogue; ``inner`` that of a reduction's prologue.
 
-    ``members`` is the set of its commands, as an integer with a bit for each.
+    ``members`` is the set of its commands, as an integer with a bit for each; ``early`` are those that became a prologue.
     """
 
     kind: str
@@ -37,6 +37,7 @@ class Group:
     inner: Shape = ()
     prologue: Builder = field(default_factory=Builder)
     errors: int | None = None
+    early: int = 0
 
     def flat(self) -> bool:
         return is_flat([*self.epilogue.inputs, *self.epilogue.current], self.shape)
@@ -67,7 +68,7 @@ class Group:
         if other.core is not None:
             self.kind, self.core, self.core_inputs = other.kind, other.core, other.core_inputs
             self.core_scalars, self.inner, self.prologue = other.core_scalars, other.inner, other.prologue
-            self.epilogue.core = other.epilogue.core
+            self.epilogue.core, self.early = other.epilogue.core, other.early
         self.epilogue.absorb(other.epilogue, _mover(other.shape, shape))
         self.names += other.names
         self.members |= other.members

@@ -2,48 +2,168 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
-from .plan import Kernel
+from ..driver import Traits
+from .plan import Kernel, MatmulKernel, Operand, ReduceKernel, ShaderKernel
+
+CARVE_FROM = 4 << 20  # bytes from which outputs may share an arena: below, whole buffers are found again faster
+CARVE_LEAST = 1 << 15  # bytes of each of them at least
+CARVE_GAIN = 16  # and if that saves at least one part in so many
+FOREVER = 1 << 60  # the last level of what outlives the batch
 
 
-def lifetimes(levels: Sequence[Sequence[Kernel]], values: Mapping[int, int]) -> dict[int, tuple[int, int]]:
-    """First and last level that touches each of ``values``."""
+def lifetimes(
+    levels: Sequence[Sequence[Kernel]], values: Collection[int], lasting: Collection[int] = ()
+) -> dict[int, tuple[int, int]]:
+    """First and last level that touches each of ``values``; those that are ``lasting`` live on."""
     lives: dict[int, tuple[int, int]] = {}
     for number, level in enumerate(levels):
         for kernel in level:
             for access in (*kernel.reads(), *kernel.writes()):
                 if access.value in values:
                     first, _ = lives.get(access.value, (number, number))
-                    lives[access.value] = (first, number)
+                    lives[access.value] = first, FOREVER if access.value in lasting else number
     return lives
 
 
-def place(
-    levels: Sequence[Sequence[Kernel]], sizes: Mapping[int, int], alignment: int
-) -> tuple[dict[int, int], int]:
-    """Offsets for ``sizes`` (value -> bytes) and the arena's size.
+@dataclass(slots=True)
+class Placement:
+    """``offsets`` in an arena of ``size`` bytes. ``donated`` maps values to those whose bytes they took over in the same kernel."""
 
-    Levels are walked in order; a value takes the smallest gap that holds it. Two values share bytes only if one's last
-    level comes strictly before the other's first, so the barrier between levels is what separates them.
+    offsets: dict[int, int] = field(default_factory=dict)
+    donated: dict[int, int] = field(default_factory=dict)
+    size: int = 0
+
+
+def place(
+    levels: Sequence[Sequence[Kernel]], sizes: Mapping[int, int], alignment: int, lasting: Collection[int] = ()
+) -> Placement:
+    """Offsets for ``sizes`` (value -> bytes); values that are ``lasting`` keep theirs to the end.
+
+    Levels are walked in order; a value takes the smallest gap that holds it. Two values share bytes only if one's last level
+    comes strictly before the other's first, so that the barrier between levels separates them, or if one kernel reads the one for
+    the last time and writes the other, element by element at the same places: then each element is read before it is replaced.
+
+    What lasts lies side by side at the front, so that the rest stays in one piece; the latest comes first: whatever dies early enough
+    for one of them does so for all that lie before it.
     """
-    lives = lifetimes(levels, sizes)
+    lives = lifetimes(levels, sizes, lasting)
     born: dict[int, list[int]] = {}
     for value, (first, _) in lives.items():
-        born.setdefault(first, []).append(value)
-    offsets: dict[int, int] = {}
+        if value not in lasting:
+            born.setdefault(first, []).append(value)
+    made = Placement()
+    kept: list[tuple[int, int, int]] = []  # start, end, first level; sorted by start
+    for value in sorted((v for v in lasting if v in lives), key=lambda v: (-lives[v][0], v)):
+        made.offsets[value] = made.size
+        size = -(-max(sizes[value], 1) // alignment) * alignment
+        kept.append((made.size, made.size + size, lives[value][0]))
+        made.size += size
     busy: list[tuple[int, int, int]] = []  # start, end, last level; sorted by start
-    top = 0
-    for number in range(len(levels)):
+    for number, level in enumerate(levels):
         busy = [piece for piece in busy if piece[2] >= number]
+        gifts = donations(level, number, lives, sizes)
         for value in sorted(born.get(number, ()), key=lambda v: -sizes[v]):
             size = -(-max(sizes[value], 1) // alignment) * alignment
-            start = _gap(busy, size)
-            offsets[value] = start
-            busy.append((start, start + size, lives[value][1]))
-            busy.sort()
-            top = max(top, start + size)
-    return offsets, top
+            giver = gifts.get(value)
+            if giver is not None and (not kept or _free(kept, made.offsets[giver], size, lives[value][1])):
+                start = made.offsets[giver]
+                at, piece = next((k, p) for k, p in enumerate(busy) if p[0] == start)
+                busy[at] = (start, piece[1], lives[value][1])
+                made.donated[value] = giver
+            else:
+                last = lives[value][1]
+                start = _gap(sorted([*busy, *(piece for piece in kept if piece[2] <= last)]) if kept else busy, size)
+                busy.append((start, start + size, last))
+                busy.sort()
+            made.offsets[value] = start
+            made.size = max(made.size, start + size)
+    return made
+
+
+def arrange(
+    levels: Sequence[Sequence[Kernel]], temporaries: Mapping[int, int], outputs: Mapping[int, int], traits: Traits
+) -> Placement:
+    """Offsets for the temporaries, and for large outputs where that saves memory.
+
+    Outputs that come late, such as the gradients of a deep model, then lie where temporaries lay that are dead by then. Small ones
+    stay apart: somebody may keep them (a loss per step, say), and they would keep the arena from being whole again.
+    """
+    alone = place(levels, temporaries, traits.alignment)
+    large = {value: nbytes for value, nbytes in outputs.items() if nbytes >= CARVE_LEAST}
+    apart = alone.size + sum(large.values())
+    if alone.size == 0 or apart < CARVE_FROM:
+        return alone
+    together = place(levels, {**temporaries, **large}, traits.alignment, large)
+    return together if together.size <= min(apart - apart // CARVE_GAIN, traits.max_block) else alone
+
+
+def gaps(carved: Mapping[int, int], sizes: Mapping[int, int], arena: int, alignment: int) -> tuple[tuple[int, int], ...]:
+    """What is left of an arena without the outputs in it: first byte and bytes of each piece."""
+    out, cursor = [], 0
+    for value, offset in sorted(carved.items(), key=lambda item: item[1]):
+        if offset > cursor:
+            out.append((cursor, offset - cursor))
+        cursor = offset + -(-max(sizes[value], 1) // alignment) * alignment
+    if cursor < arena:
+        out.append((cursor, arena - cursor))
+    return tuple(out)
+
+
+def marked(levels: Sequence[Sequence[Kernel]], donated: Collection[int]) -> tuple[tuple[Kernel, ...], ...]:
+    """The kernels, those whose outputs lie on their inputs told so."""
+    if not donated:
+        return tuple(map(tuple, levels))
+    return tuple(
+        tuple(replace(k, donated=True) if any(o.value in donated for o in k.outputs) else k for k in level) for level in levels
+    )
+
+
+def donations(
+    level: Sequence[Kernel], number: int, lives: Mapping[int, tuple[int, int]], sizes: Mapping[int, int]
+) -> dict[int, int]:
+    """What is born on a level -> a value that dies there and can give its bytes; both of them among ``sizes``."""
+    touching: dict[int, int] = {}
+    for kernel in level:
+        for access in (*kernel.reads(), *kernel.writes()):
+            touching[access.value] = touching.get(access.value, 0) + 1
+    gifts: dict[int, int] = {}
+    for kernel in level:
+        givers = [
+            o for o in _walked_like_outputs(kernel)
+            if touching[o.value] == 1 and o.value in lives and lives[o.value][0] < number == lives[o.value][1]
+        ]  # fmt: skip
+        for output in kernel.outputs:
+            if touching[output.value] == 1 and output.value in lives and lives[output.value][0] == number:
+                for giver in givers:
+                    if _same_place(giver, output) and sizes[giver.value] == sizes[output.value]:
+                        gifts[output.value] = giver.value
+                        givers.remove(giver)
+                        break
+    return gifts
+
+
+def _walked_like_outputs(kernel: Kernel) -> Sequence[Operand]:
+    """Inputs of which the invocation that writes an element reads just that element, before it writes."""
+    if isinstance(kernel, ShaderKernel):
+        return ()
+    if isinstance(kernel, MatmulKernel):
+        return kernel.inputs[2:]
+    if isinstance(kernel, ReduceKernel):
+        return kernel.inputs[len(kernel.inputs) - kernel.late :] if kernel.splits == 1 else ()
+    return kernel.inputs
+
+
+def _same_place(a: Operand, b: Operand) -> bool:
+    """The same bytes for every element, if both values lie at the same address."""
+    return a.dtype.itemsize == b.dtype.itemsize and (a.offset, a.strides) == (b.offset, b.strides)
+
+
+def _free(kept: Sequence[tuple[int, int, int]], start: int, size: int, last: int) -> bool:
+    """Whether nothing that lasts is born on these bytes before ``last`` is over."""
+    return not any(first <= last and a < start + size and start < b for a, b, first in kept)
 
 
 def _gap(busy: Sequence[tuple[int, int, int]], size: int) -> int:

@@ -28,6 +28,7 @@ class Kernel:
     """What all kernels have: operands in and out, and ``scalars``: positions in the batch's list of scalars.
 
     ``names`` are the operations it came from. ``errors`` is the operand of the stream's error words, if it may write them.
+    ``donated``: an output lies where one of the inputs does, element by element.
     """
 
     names: tuple[str, ...]
@@ -35,6 +36,7 @@ class Kernel:
     outputs: tuple[Operand, ...]
     scalars: tuple[int, ...]
     errors: Operand | None
+    donated: bool = field(default=False, kw_only=True)
 
     def reads(self) -> list[Access]:
         return [o.access for o in self.inputs]
@@ -101,7 +103,8 @@ class ShaderKernel(Kernel):
 @dataclass(slots=True)
 class Plan:
     """``bound`` are the batch's slot numbers that need buffers, in the order recordings take them; ``outputs`` those of
-    them that the batch makes. Values that are not bound lie in the arena at ``offsets``.
+    them that the batch makes. Values that are not bound lie in the arena at ``offsets``; outputs may lie at ``carved`` in it, and
+    ``gaps`` (first byte, bytes) is what is left of it then.
 
     ``recordings`` belongs to the device: this plan bound to buffers, most recently used last. ``compiled`` belongs to the driver.
     """
@@ -114,6 +117,8 @@ class Plan:
     sizes: dict[int, int]
     arena: int
     fused: int
+    carved: dict[int, int] = field(default_factory=dict)
+    gaps: tuple[tuple[int, int], ...] = ()
     compiled: Any = None
     recordings: OrderedDict[Any, list[Any]] = field(default_factory=OrderedDict)
 

@@ -10,7 +10,7 @@ from .decode import decode, drop_dead
 from .fuse import fuse
 from .lower import Lowering
 from .order import levels
-from .place import place
+from .place import arrange, gaps, marked
 from .plan import Kernel, Plan
 
 
@@ -34,7 +34,10 @@ def make_plan(
     outputs = tuple(living)
     sizes = decoded.made | lowering.sizes
     temporary = {v: sizes[v] for v in sorted(touched) if v in sizes and v not in set(living)}
-    offsets, arena = place(ordered, temporary, traits.alignment)
+    lasting = {v: sizes[v] for v in outputs if v in touched}
+    placed = arrange(ordered, temporary, lasting, traits)
+    ordered = marked(ordered, placed.donated)
+    carved = {v: offset for v, offset in placed.offsets.items() if v in lasting}
     older = [v for v in sorted(touched) if v not in sizes]
     written = {a.value for k in kernels for a in k.writes()}
     return Plan(
@@ -42,8 +45,10 @@ def make_plan(
         bound=(*older, *outputs),
         outputs=outputs,
         written=tuple(v for v in (*older, *outputs) if v in written),
-        offsets=offsets,
+        offsets={v: offset for v, offset in placed.offsets.items() if v not in lasting},
         sizes=sizes,
-        arena=arena,
+        arena=placed.size,
         fused=len(commands) - len(groups),
+        carved=carved,
+        gaps=gaps(carved, sizes, placed.size, traits.alignment),
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,6 @@ from ..errors import VulkanError
 from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, Plan, ReduceKernel, ShaderKernel
 from . import elementwise, matmul, reduce, rows
 from .descriptors import NO_FORMAT, Formats
-from .elementwise import LOCAL
 from .parameters import Parameters
 from .spirv import PARAM_WORDS
 from .split import Extent, pieces, work_of
@@ -43,9 +41,9 @@ class CompiledPlan:
     dispatches: int
 
 
-def groups_for(invocations: int, limit: int) -> tuple[int, int, int]:
-    """Group counts along x and y for this many invocations; more than ``limit`` groups spill into y."""
-    groups = -(-invocations // LOCAL)
+def groups_for(invocations: int, local: int, limit: int) -> tuple[int, int, int]:
+    """Group counts along x and y for this many invocations, ``local`` a group; more than ``limit`` groups spill into y."""
+    groups = -(-invocations // local)
     if groups <= limit:
         return groups, 1, 1
     down = -(-groups // limit)
@@ -70,23 +68,19 @@ def _family(kernel: Kernel) -> Any:
 
 
 def _groups(kernel: Kernel, key: Any, limit: int) -> tuple[int, int, int]:
-    if isinstance(kernel, ElementwiseKernel):
-        return groups_for(math.prod(kernel.shape), limit)
-    if isinstance(kernel, ReduceKernel):
-        return groups_for(math.prod(kernel.kept) * kernel.splits, limit)
     if isinstance(kernel, MatmulKernel):
         return matmul.groups(kernel, key, limit)
-    assert isinstance(kernel, ShaderKernel) and isinstance(kernel.attributes[0], int)
-    return groups_for(kernel.attributes[0], limit)
+    family = _family(kernel)
+    return groups_for(family.invocations(kernel, key), family.LOCAL, limit)
 
 
 def _bindings(operands: list[Operand], numbers: tuple[int, ...], unit: int) -> list[tuple[int, int, int]]:
-    """Value, first byte and bytes of each binding: whole units at the front, whole words at the end."""
+    """Value, first byte and bytes of each binding: whole units at the front, whole pieces of four elements at the end."""
     found: dict[int, tuple[int, int, int]] = {}
     for operand, number in zip(operands, numbers, strict=True):
         first = operand.access.start // unit * unit
         size = max(operand.access.end, operand.access.start + 1) - first
-        found[number] = operand.value, first, -(-size // 4) * 4
+        found[number] = operand.value, first, -(-size // 16) * 16
     return list(found.values())
 
 
@@ -99,7 +93,7 @@ def _compile(kernel: Kernel, driver: VulkanDriver, statistics: Statistics) -> Di
     key = family.key_of(kernel, driver.traits)
     unit = max(limits["storage_alignment"], limits["texel_alignment"])
     starts = [operand.access.start % unit // operand.dtype.itemsize for operand in operands]
-    bindings = _bindings(operands, elementwise.bindings_of(kernel), unit)
+    bindings = _bindings(operands, key.bindings, unit)
     if kernel.errors is not None:
         bindings += _bindings([kernel.errors], (0,), unit)
     parameters: Parameters = family.parameters_of(kernel, key, starts)

@@ -189,7 +189,7 @@ class SetCache:
         sizes = vk.ffi.new("VkDescriptorPoolSize[3]")
         sizes[0].type, sizes[0].descriptorCount = STORAGE, POOL_SETS * 8
         sizes[1].type, sizes[1].descriptorCount = UNIFORM_DYNAMIC, POOL_SETS
-        sizes[2].type, sizes[2].descriptorCount = TEXELS, POOL_SETS * 2
+        sizes[2].type, sizes[2].descriptorCount = TEXELS, POOL_SETS * 4
         info = structure(
             "VkDescriptorPoolCreateInfo", "DESCRIPTOR_POOL_CREATE_INFO", flags=1, maxSets=POOL_SETS, poolSizeCount=3,
             pPoolSizes=sizes,

@@ -1,108 +1,104 @@
-"""Elementwise kernels: one small shader per program and way of walking, for any size."""
+"""Elementwise kernels: one small shader per program and way of walking, for any size.
+
+An invocation computes four neighbouring elements where there are that many, and reads and writes them in one piece where they lie
+in one.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from .. import dtype as dt
 from ..command import Program
 from ..driver import Traits
-from ..dtype import DType
-from ..hazards import Access, overlap
-from ..layout import Shape, contiguous_strides
-from ..plan.plan import ElementwiseKernel, Kernel, Operand
+from ..plan.plan import ElementwiseKernel, Operand
+from . import functions
 from .access import Abilities, Tensor
-from .parameters import Parameters, load_scalar
-from .program import evaluate
+from .descriptors import NO_FORMAT
+from .operands import (
+    LINEAR,
+    SINGLE,
+    STRIDED,
+    Words,
+    aliased,
+    bindings_of,
+    coordinates,
+    in_fours,
+    mode,
+    reads_texels,
+    scalars_of,
+    tensors_of,
+    texel_format,
+    walked,
+)
+from .parameters import Parameters
+from .program import evaluate, narrow
 from .spirv import Module, Op
 
 LOCAL = 256
-LINEAR, SINGLE, STRIDED = "linear", "single", "strided"
-
-
-def mode(strides: Shape, shape: Shape) -> str:
-    """How an operand is walked: element number itself, always one element, or by coordinates."""
-    if strides == contiguous_strides(shape):
-        return LINEAR
-    return STRIDED if any(strides) else SINGLE
-
-
-def bindings_of(kernel: Kernel) -> tuple[int, ...]:
-    """The binding of each operand. What is read and then written in place has one: there are few of them."""
-    numbers: list[int] = []
-    read: dict[tuple[Access, DType], int] = {}
-    for operand in kernel.inputs:
-        numbers.append(len(numbers))
-        read[operand.access, operand.dtype] = numbers[-1]
-    following = len(numbers)
-    for operand in kernel.outputs:
-        shared = read.get((operand.access, operand.dtype))
-        numbers.append(following if shared is None else shared)
-        following += shared is None
-    return tuple(numbers)
-
-
-def aliased(kernel: Kernel, bindings: tuple[int, ...]) -> bool:
-    """Whether two bindings share memory and one of them is written: the compiler must then not assume otherwise."""
-    everything = list(zip((*kernel.inputs, *kernel.outputs), bindings, strict=True))
-    written = everything[len(kernel.inputs) :]
-    return any(k != n and overlap(o.access, p.access) for o, k in written for p, n in everything)
-
-
-def tensors_of(
-    m: Module, dtypes: Sequence[DType], bindings: Sequence[int], outputs: int, abilities: Abilities, shared: bool,
-    fours: Collection[int] = (), texels: Collection[int] = (),
-) -> list[Tensor]:  # fmt: skip
-    """A tensor per operand, the last ``outputs`` of them written; ``fours`` and ``texels`` as `Tensor` takes them."""
-    written = set(bindings[len(bindings) - outputs :])
-    made: dict[int, Tensor] = {}
-    for k, (number, dtype) in enumerate(zip(bindings, dtypes, strict=True)):
-        if number not in made:
-            made[number] = Tensor(
-                m, number, dtype, abilities, writable=number in written, aliased=shared, four=k in fours, texels=k in texels
-            )
-    return [made[number] for number in bindings]
-
-
-def coordinates(m: Module, number: int, dims: list[int], rank: int) -> list[int]:
-    """Coordinates of element ``number``; ``dims`` are the lengths of the axes after the first, as values."""
-    out = []
-    for axis in range(rank - 1, 0, -1):
-        out.append(m.op(Op.UMod, m.u32, number, dims[axis - 1]))
-        number = m.op(Op.UDiv, m.u32, number, dims[axis - 1])
-    out.append(number)
-    return out[::-1]
-
-
-def walked(m: Module, start: int, position: list[int], strides: list[int]) -> int:
-    for coordinate, stride in zip(position, strides, strict=True):
-        start = m.add(start, m.mul(coordinate, stride))
-    return start
+# Besides `LINEAR`, `SINGLE` and `STRIDED`, where an invocation has four elements: `LINEAR` that does not lie in aligned pieces,
+# aligned pieces along the last axis, and one element for all four.
+SHIFTED, PIECES, REPEATED = "shifted", "pieces", "repeated"
+WHOLE = (LINEAR, PIECES)
+BY_COORDINATES = (STRIDED, PIECES, REPEATED)
+SIMPLE = frozenset({
+    "add", "sub", "mul", "neg", "abs", "maximum", "minimum", "relu", "copy", "cast", "where", "eq", "ne", "lt", "le", "gt", "ge",
+    "logical_and", "logical_or", "logical_not", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "index", "div", "sqrt",
+})  # fmt: skip
+SHORT = 32  # instructions, roughly: programs up to this are compiled once per element of an invocation
 
 
 @dataclass(frozen=True, slots=True)
 class ElementwiseKey:
-    """What makes two elementwise kernels the same shader."""
+    """What makes two elementwise kernels the same shader. ``each``: elements per invocation; ``tail``: the last one has fewer."""
 
     program: Program
     rank: int
     modes: tuple[str, ...]
     outputs: int
     bindings: tuple[int, ...]
+    formats: tuple[int, ...]
+    each: int
+    tail: bool
     errors: bool
     aliased: bool
 
 
 def key_of(kernel: ElementwiseKernel, traits: Traits) -> ElementwiseKey:
     operands = kernel.inputs + kernel.outputs
-    modes = tuple(mode(o.strides, kernel.shape) for o in operands)
+    modes = [mode(o.strides, kernel.shape) for o in operands]
     rank = len(kernel.shape) if STRIDED in modes else 0
-    bindings = bindings_of(kernel)
+    count = math.prod(kernel.shape)
+    each = 4 if kernel.errors is None and count >= 4 and (not rank or kernel.shape[-1] % 4 == 0) else 1
+    if each == 4:
+        modes = [_in_four(o, m, kernel.shape[-1]) for o, m in zip(operands, modes, strict=True)]
+    formats = [NO_FORMAT] * len(kernel.inputs)
+    if reads_texels(traits):
+        formats = [
+            texel_format(o, each == 4 and m in WHOLE, traits) for o, m in zip(kernel.inputs, modes, strict=False)
+        ]
+    bindings = bindings_of(kernel, [k for k, f in enumerate(formats) if f != NO_FORMAT])
     return ElementwiseKey(
-        kernel.program, rank, modes, len(kernel.outputs), bindings, kernel.errors is not None, aliased(kernel, bindings)
-    )
+        kernel.program, rank, tuple(modes), len(kernel.outputs), bindings, tuple(formats), each, count % each != 0,
+        kernel.errors is not None, aliased(kernel, bindings),
+    )  # fmt: skip
+
+
+def _in_four(operand: Operand, how: str, length: int) -> str:
+    """How an invocation with four elements walks an operand; ``length`` is that of the last axis."""
+    if how == LINEAR:
+        return LINEAR if operand.dtype.itemsize <= 4 and operand.offset % 4 == 0 else SHIFTED
+    if how == SINGLE:
+        return SINGLE
+    if in_fours(operand, -1, length):
+        return PIECES
+    return STRIDED if operand.strides[-1] else REPEATED
+
+
+def invocations(kernel: ElementwiseKernel, key: ElementwiseKey) -> int:
+    return -(-math.prod(kernel.shape) // key.each)
 
 
 def parameters_of(kernel: ElementwiseKernel, key: ElementwiseKey, starts: list[int]) -> Parameters:
@@ -111,60 +107,114 @@ def parameters_of(kernel: ElementwiseKernel, key: ElementwiseKey, starts: list[i
     made.add(math.prod(kernel.shape), *starts, *(kernel.shape[1:] if key.rank else ()))
     operands: tuple[Operand, ...] = kernel.inputs + kernel.outputs
     for operand, how in zip(operands, key.modes, strict=True):
-        if how == STRIDED:
+        if how in BY_COORDINATES:
             made.add(*operand.strides)
     made.add_scalars(kernel.scalars, kernel.program.scalars)
     return made
-
-
-class Words:
-    """Reads the parameters in the order `parameters_of` writes them."""
-
-    def __init__(self, m: Module, at: int) -> None:
-        self._m = m
-        self.at = at
-
-    def take(self, count: int) -> list[int]:
-        words = [self._m.param(self.at + k) for k in range(count)]
-        self.at += count
-        return words
-
-
-def scalars_of(m: Module, program: Program, at: int, abilities: Abilities) -> tuple[list[int], int]:
-    """The program's scalars, whose words begin at ``at``; and the word after them."""
-    out = []
-    for dtype in program.scalars:
-        out.append(load_scalar(m, at, dtype, int64=abilities.int64))
-        at += 2 if dtype.itemsize == 8 else 1
-    return out, at
 
 
 def emit(key: ElementwiseKey, abilities: Abilities) -> bytes:
     """The shader. Bindings: inputs, outputs, then the error words."""
     m = Module(local_size=LOCAL, preserve_nan=abilities.preserve_nan)
     program = key.program
-    results = [program.dtype_of(r) for r in program.results]
-    dtypes = [*program.inputs, *results]
+    dtypes = [*program.inputs, *(program.dtype_of(r) for r in program.results)]
     count = len(program.inputs)
-    tensors = tensors_of(m, dtypes, key.bindings, key.outputs, abilities, key.aliased)
+    fours = [k for k, how in enumerate(key.modes) if key.each == 4 and how in WHOLE]
+    texels = [k for k, f in enumerate(key.formats) if f != NO_FORMAT]
+    tensors = tensors_of(m, dtypes, key.bindings, key.outputs, abilities, key.aliased or key.tail, fours, texels)
     errors = Tensor(m, len(set(key.bindings)), dt.int32, abilities, writable=True, aliased=False) if key.errors else None
     words = Words(m, 1)
+    length = m.param(0)
     starts = words.take(len(dtypes))
     dims = words.take(max(0, key.rank - 1)) if key.rank else []
-    strides = [words.take(key.rank) if how == STRIDED else [] for how in key.modes]
-    scalar_at = words.at
+    strides = [words.take(key.rank) if how in BY_COORDINATES else [] for how in key.modes]
     number = m.invocation()
-    with m.if_(m.op(Op.ULessThan, m.bool, number, m.param(0))):
-        position = coordinates(m, number, dims, key.rank) if key.rank else []
-        scalars, _ = scalars_of(m, program, scalar_at, abilities)
+    first = m.mul(number, m.u(4)) if key.each == 4 else number
+    with m.if_(m.op(Op.ULessThan, m.bool, first, length)):
+        position = coordinates(m, first, dims, key.rank) if key.rank else []
+        scalars, _ = scalars_of(m, program, words.at, abilities)
         places = []
-        for k, how in enumerate(key.modes):
-            if how == LINEAR:
-                places.append(m.add(starts[k], number))
+        for how, start, steps in zip(key.modes, starts, strides, strict=True):
+            if how in (LINEAR, SHIFTED):
+                places.append(m.add(start, first))
             else:
-                places.append(walked(m, starts[k], position, strides[k]) if how == STRIDED else starts[k])
-        values = [tensor.load(place) for tensor, place in zip(tensors[:count], places, strict=False)]
-        computed = evaluate(m, program, values, scalars, abilities, number, errors)
-        for tensor, place, value in zip(tensors[count:], places[count:], computed, strict=True):
-            tensor.store(place, value)
+                places.append(walked(m, start, position, steps) if steps else start)
+        if key.each == 1:
+            values = [tensor.load(place) for tensor, place in zip(tensors[:count], places, strict=False)]
+            computed = evaluate(m, program, values, scalars, abilities, first, errors)
+            for tensor, place, value in zip(tensors[count:], places[count:], computed, strict=True):
+                tensor.store(place, value)
+        else:
+            along = [steps[-1] if steps else m.u(1) for steps in strides]
+            loaded = [_load(m, *one) for one in zip(tensors[:count], key.modes, places, along, strict=False)]
+            results = _each(m, program, loaded, scalars, abilities, first)
+            left = m.op(Op.ISub, m.u32, length, first) if key.tail else None
+            for k in range(count, len(tensors)):
+                alone = tensors[k]
+                if key.tail and key.modes[k] in WHOLE:
+                    alone = Tensor(m, key.bindings[k], dtypes[k], abilities, writable=True, aliased=True)
+                _store(m, (tensors[k], alone), key.modes[k], places[k], along[k], results[k - count], left)
     return m.finish()
+
+
+def weight(program: Program) -> int:
+    """How long a program is, in simple instructions."""
+    return sum(1 if step.opcode in SIMPLE else SHORT // 4 for step in program.steps)
+
+
+def _load(m: Module, tensor: Tensor, how: str, place: int, step: int) -> list[int]:
+    """Four elements of an operand."""
+    if how in WHOLE:
+        return tensor.load_each(place)
+    if how in (SINGLE, REPEATED):
+        return [tensor.load(place)] * 4
+    return [tensor.load(m.add(place, m.mul(step, m.u(k))) if k else place) for k in range(4)]
+
+
+def _store(
+    m: Module, tensors: tuple[Tensor, Tensor], how: str, place: int, step: int, values: list[int], left: int | None
+) -> None:
+    """Write four elements, or the ``left`` ones; ``tensors`` are the output as its mode walks it, and by single elements."""
+    if left is None and how in WHOLE:
+        tensors[0].store_each(place, values)
+        return
+    if how in WHOLE:
+        assert left is not None
+        with m.if_(m.op(Op.UGreaterThanEqual, m.bool, left, m.u(4))):
+            tensors[0].store_each(place, values)
+        left = m.select(m.op(Op.UGreaterThanEqual, m.bool, left, m.u(4)), m.u(0), left)
+    for k, value in enumerate(values):
+        at = m.add(place, m.mul(step, m.u(k))) if k else place
+        if left is None:
+            tensors[1].store(at, value)
+            continue
+        with m.if_(m.op(Op.UGreaterThan, m.bool, left, m.u(k))):
+            tensors[1].store(at, value)
+
+
+def _each(
+    m: Module, program: Program, loaded: Sequence[Sequence[int]], scalars: Sequence[int], abilities: Abilities, first: int
+) -> list[list[int]]:
+    """The program's results for four elements: per result, four values."""
+    if weight(program) <= SHORT:
+        computed = [
+            evaluate(m, program, [four[k] for four in loaded], scalars, abilities, m.add(first, m.u(k))) for k in range(4)
+        ]
+        return [list(values) for values in zip(*computed, strict=True)]
+    # Long programs go around a loop: four copies would take drivers four times as long to compile.
+    registers = [functions.register_type(m, narrow(program.dtype_of(r), abilities)) for r in program.results]
+    kept = [[m.variable(register, m.const(register, 0)) for _ in range(4)] for register in registers]
+    with m.loop(m.u(0), m.u(4), m.u(1)) as turn:
+        here = [m.op(Op.IEqual, m.bool, turn, m.u(k)) for k in range(3)]
+        values = []
+        for four in loaded:
+            value = four[3]
+            for k in range(3):
+                value = value if four[k] == four[3] else m.select(here[k], four[k], value)
+            values.append(value)
+        computed_once = evaluate(m, program, values, scalars, abilities, m.add(first, turn))
+        for variables, value in zip(kept, computed_once, strict=True):
+            for k, variable in enumerate(variables):
+                at = m.op(Op.IEqual, m.bool, turn, m.u(k))
+                m.set(variable, m.select(at, value, m.get(variable)))
+    return [[m.get(variable) for variable in variables] for variables in kept]

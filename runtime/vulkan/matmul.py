@@ -21,8 +21,8 @@ from ..plan.plan import MatmulKernel, Operand
 from . import matmul_tiles
 from .access import Abilities
 from .descriptors import NO_FORMAT, R32F, RGBA32F
-from .elementwise import aliased, bindings_of
 from .matmul_tiles import ACROSS, DEPTH, SINGLE, WIDTH, Mode, Tile
+from .operands import aliased, bindings_of
 from .parameters import Parameters
 
 GROUPS = 65535  # per axis
@@ -40,14 +40,15 @@ class Variant:
     texels: bool = False
 
 
-TEXEL = Variant("texel", 8, 8, texels=True)  # Mesa's software driver: loads from storage buffers go lane by lane there
-VECTOR = Variant("vector", 4, 8)  # other software drivers
+TEXEL = Variant("texel", 8, 8, texels=True)  # software drivers: loads from storage buffers go lane by lane there
+TALL = Variant("tall", 16, 8, texels=True)  # the same for products worth its longer compilation
+VECTOR = Variant("vector", 8, 8)  # software drivers without texel buffers
 WIDE = Variant("wide", 4, 64)  # GPUs
 TILED = Variant("tiled", 64, 256)  # GPUs with fast shared memory: the hand-written kernel `matmul_tiled`
-VARIANTS = {v.name: v for v in (TEXEL, VECTOR, WIDE, TILED)}
+VARIANTS = {v.name: v for v in (TEXEL, TALL, VECTOR, WIDE, TILED)}
 TILE = 64  # rows and columns per workgroup of `matmul_tiled`
 STEPS = (4, 2, 1)  # depths at a time: software drivers pay for every turn of a loop
-SOFTWARE_TEXELS = 1 << 20  # drivers that allow fewer do not read them faster
+LARGE = 1 << 28  # products from which `TALL` is taken
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,8 @@ def variant_for(kernel: MatmulKernel, traits: Traits) -> Variant:
     wish = settings.current.matmul
     if wish != "auto" and wish not in VARIANTS:
         raise ValueError(f"RASPTORCH_MATMUL={wish!r} is no matmul variant; there are: auto, {', '.join(VARIANTS)}")
-    software = traits.kind == "software"
-    general = (TEXEL if traits.texels >= SOFTWARE_TEXELS else VECTOR) if software else WIDE
+    large = math.prod(kernel.batch) * kernel.rows * kernel.columns * kernel.depth >= LARGE
+    general = (TALL if large else TEXEL) if traits.kind == "software" else WIDE
     best = TILED if traits.kind == "discrete" else general
     chosen = best if wish == "auto" else VARIANTS[wish]
     return general if chosen is TILED and not _plain(kernel) else chosen

@@ -16,7 +16,7 @@ from ..dtype import DType
 from . import functions
 from .access import Abilities, Tensor
 from .descriptors import NO_FORMAT
-from .elementwise import Words, coordinates, scalars_of, tensors_of, walked
+from .operands import Words, coordinates, scalars_of, tensors_of, walked
 from .program import evaluate, narrow
 from .spirv import Module, Op
 from .spirv_numbers import BUILTIN_LOCAL_ID, BUILTIN_NUM_WORKGROUPS, BUILTIN_WORKGROUP_ID
@@ -54,7 +54,7 @@ class Sums:
         register = functions.register_type(m, narrow(dtype, abilities))
         zero = m.const(register, 0)
         self._register = m.vector(register, WIDTH) if self._vectors else register
-        first = m.four([zero] * WIDTH) if self._vectors else zero
+        first = m.composed([zero] * WIDTH) if self._vectors else zero
         count = 1 if self._vectors else WIDTH
         self._lines = [[m.variable(self._register, first) for _ in range(count)] for _ in range(height)]
 
@@ -77,7 +77,7 @@ class Sums:
         for k, line in enumerate(self._lines[1:], 1):
             here = m.op(Op.IEqual, m.bool, number, m.u(k))
             if self._vectors:
-                here = m.four([here] * WIDTH)
+                here = m.composed([here] * WIDTH)
             chosen = [m.select(here, m.get(total), before) for total, before in zip(line, chosen, strict=True)]
         if self._vectors:
             return m.components(chosen[0])
@@ -135,7 +135,7 @@ class Side:
         return out
 
     def _joined(self, values: list[int]) -> list[int]:
-        return [self._m.four(values)] if self._vectors else values
+        return [self._m.composed(values)] if self._vectors else values
 
 
 class Place:
@@ -245,14 +245,14 @@ class Finish:
         m = self._m
         tensor, four, _, strides = self._operands[k]
         if four:
-            return m.components(tensor.load_four(m.add(start, columns[0])))
+            return tensor.load_each(m.add(start, columns[0]))
         return [tensor.load(m.add(start, m.mul(column, strides[1]))) for column in columns]
 
     def _store(self, k: int, start: int, columns: list[int], values: list[int]) -> None:
         m = self._m
         tensor, four, _, strides = self._operands[k]
         if four:
-            tensor.store_four(m.add(start, columns[0]), m.four(values))
+            tensor.store_each(m.add(start, columns[0]), values)
             return
         for column, value in zip(columns, values, strict=True):
             tensor.store(m.add(start, m.mul(column, strides[1])), value)

@@ -56,7 +56,7 @@ class Physical:
             name=self.name,
             kind="integrated" if self.kind == "virtual" else self.kind,
             alignment=alignment,
-            hazard_alignment=self.limits["storage_alignment"],
+            hazard_alignment=max(16, self.limits["storage_alignment"]),  # kernels read in pieces of 16 bytes
             max_range=self.limits["storage_range"],
             max_block=self.limits["allocation"],
             storage_buffers=min(8, self.limits["storage_buffers"]),

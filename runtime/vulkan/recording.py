@@ -117,7 +117,10 @@ class VulkanRecording:
         lib.vkCmdBindPipeline(commands, 1, dispatch.pipeline)
         lib.vkCmdBindDescriptorSets(commands, 1, dispatch.layout, 0, 2, driver.two_sets, 1, driver.one_offset)
         for start, count in dispatch.pieces:
-            lib.vkCmdDispatchBase(commands, *start, *count)
+            if any(start):
+                lib.vkCmdDispatchBase(commands, *start, *count)
+            else:
+                lib.vkCmdDispatch(commands, *count)  # synchronisation validation does not see the other one
 
     @property
     def pointer(self) -> Any:

@@ -139,7 +139,9 @@ class Module:
         return self._type(Op.TypeInt, 16, 0)
 
     def vector(self, element: int, count: int) -> int:
-        return self._type(Op.TypeVector, element, count)
+        made = self._type(Op.TypeVector, element, count)
+        self._memo["scalar", made] = element
+        return made
 
     def pointer(self, storage: int, pointee: int) -> int:
         return self._type(Op.TypePointer, storage, pointee)
@@ -204,13 +206,14 @@ class Module:
         """``condition`` is a bool, or a vector of them for vectors."""
         return self.op(Op.Select, self.type_of[yes], condition, yes, no)
 
-    def four(self, values: Sequence[int]) -> int:
-        """A vector of four scalars of one type."""
-        return self.op(Op.CompositeConstruct, self.vector(self.type_of[values[0]], 4), *values)
+    def composed(self, values: Sequence[int]) -> int:
+        """A vector of scalars of one type."""
+        return self.op(Op.CompositeConstruct, self.vector(self.type_of[values[0]], len(values)), *values)
 
-    def components(self, vector: int) -> list[int]:
-        """The four elements of a vector of float32."""
-        return [self.op(Op.CompositeExtract, self.f32, vector, k) for k in range(4)]
+    def components(self, vector: int, count: int = 4) -> list[int]:
+        """The first elements of a vector."""
+        scalar = self._memo["scalar", self.type_of[vector]]
+        return [self.op(Op.CompositeExtract, scalar, vector, k) for k in range(count)]
 
     def bitcast(self, type_: int, value: int) -> int:
         return value if self.type_of[value] == type_ else self.op(Op.Bitcast, type_, value)
@@ -259,20 +262,21 @@ class Module:
         self._memo["element", variable] = element
         return variable
 
-    def texels(self, binding: int) -> int:
-        """A uniform texel buffer of floats of set 1, for `fetch`."""
+    def texels(self, binding: int, scalar: int) -> int:
+        """A uniform texel buffer of set 1 whose texels hold ``scalar``, for `fetch`."""
         self._capabilities[CAP_SAMPLED_BUFFER] = None
-        image = self._type(Op.TypeImage, self.f32, DIM_BUFFER, 0, 0, 0, 1, 0)  # sampled, of no format known here
+        image = self._type(Op.TypeImage, scalar, DIM_BUFFER, 0, 0, 0, 1, 0)  # sampled, of no format known here
         variable = self._global(UNIFORM_CONSTANT, image)
         self.decorate(variable, DECOR_SET, 1)
         self.decorate(variable, DECOR_BINDING, binding)
         self._memo["element", variable] = image
+        self._memo["scalar", variable] = scalar
         return variable
 
     def fetch(self, texels: int, index: int) -> int:
         """Texel ``index`` as a vector of four; components its format lacks are 0, 0 and 1."""
         image = self.op(Op.Load, self._memo["element", texels], texels)
-        return self.op(Op.ImageFetch, self.vector(self.f32, 4), image, index)
+        return self.op(Op.ImageFetch, self.vector(self._memo["scalar", texels], 4), image, index)
 
     def element(self, buffer: int, index: int) -> int:
         """A pointer to one element of a storage buffer."""

@@ -176,7 +176,12 @@ def test_an_interrupt_is_not_missed(subject: Subject) -> None:
 
 def test_interrupts_from_many_threads_all_count(subject: Subject) -> None:
     driver, before = subject.driver, subject.driver.interrupts()
-    threads = [started(lambda: [driver.interrupt() for _ in range(100)]) for _ in range(4)]
+
+    def interrupt_often() -> None:
+        for _ in range(100):
+            driver.interrupt()
+
+    threads = [started(interrupt_often) for _ in range(4)]
     for thread in threads:
         thread.result(PATIENCE)
     assert driver.interrupts() == before + 400

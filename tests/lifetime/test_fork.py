@@ -9,6 +9,7 @@ import threading
 import traceback
 import warnings
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def test_touching_a_device_in_the_child(device: str) -> None:
         )  # fmt: skip
 
     for said in in_child(uses):
-        assert "was opened before fork() and cannot be used in the child" in said
+        assert "before fork() and cannot be used in the child" in said
         assert "'spawn'" in said
     assert gathered.tolist() == [2] * 4 and later.wait().tolist() == [1] * 4
 
@@ -99,7 +100,7 @@ def test_a_vulkan_device_that_is_first_opened_in_the_child(device: str) -> None:
 
     def uses() -> list[str]:
         devices._devices.clear()  # as if the parent had opened none of them
-        return refused(*(lambda n=name: rt.ones(2, device=n) for name in names))  # type: ignore[misc]
+        return refused(*(partial(rt.ones, 2, device=name) for name in names))
 
     for said in in_child(uses):
         assert "Vulkan was started before fork() and cannot be used in the child" in said

@@ -20,7 +20,7 @@ def in_threads(work: Callable[[int], Any], count: int) -> list[Any]:
 def test_tensors_travel_between_threads(device: str) -> None:
     stages: list[queue.Queue[Any]] = [queue.Queue() for _ in range(4)]
 
-    def work(k: int) -> list[Any] | None:
+    def work(k: int) -> list[Any]:
         results = []
         for _ in range(20):
             x = stages[k].get(timeout=PATIENCE) * 2 + k

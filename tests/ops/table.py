@@ -1,40 +1,17 @@
-"""Every differentiable operation as a function that works in both libraries, with inputs that suit it.
-
-A `Case` is run against PyTorch (values and gradients, on every device) and against central differences (first
-and second order). ``run(m, *tensors)`` gets the library as ``m``.
-"""
+"""Every differentiable operation as a `Case`, and the names that the tests of elementwise operations run over."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
-Shape = tuple[int, ...]
-Run = Callable[..., Any]
-
-
-@dataclass(frozen=True)
-class Case:
-    """``inputs`` are (shape, low, high). ``second``: whether the second derivative is checked (it exists and
-    is smooth).
-    """
-
-    name: str
-    run: Run
-    inputs: tuple[tuple[Shape, float, float], ...]
-    note: str = ""
-    second: bool = True
-    methods: tuple[str, ...] = field(default=())
-
-    @property
-    def id(self) -> str:
-        return f"{self.name}-{self.note}" if self.note else self.name
-
+from .case import Case, Shape, of
+from .joining_cases import JOINING
+from .more_cases import MORE
 
 # Functions of one variable: the interval on which they are smooth.
 UNARY = {
-    "neg": (-2, 2), "abs": (0.2, 2), "relu": (0.2, 2), "sqrt": (0.3, 3), "rsqrt": (0.3, 3), "reciprocal": (0.3, 3),
+    "neg": (-2, 2), "square": (-2, 2), "abs": (0.2, 2), "relu": (0.2, 2), "sqrt": (0.3, 3), "rsqrt": (0.3, 3), "reciprocal": (0.3, 3),
     "exp": (-2, 2), "exp2": (-2, 2), "expm1": (-2, 2), "log": (0.3, 3), "log2": (0.3, 3), "log10": (0.3, 3),
     "log1p": (-0.6, 3), "sin": (-4, 4), "cos": (-4, 4), "tan": (-1.2, 1.2), "asin": (-0.8, 0.8), "acos": (-0.8, 0.8),
     "atan": (-3, 3), "sinh": (-2, 2), "cosh": (-2, 2), "tanh": (-2, 2), "sigmoid": (-4, 4), "erf": (-2, 2),
@@ -46,21 +23,20 @@ BINARY = {
     "add": ((-2, 2), (-2, 2)), "sub": ((-2, 2), (-2, 2)), "mul": ((-2, 2), (-2, 2)), "div": ((-2, 2), (0.4, 2)),
     "pow": ((0.4, 2), (-2, 2)), "maximum": ((-2, 0), (0.1, 2)), "minimum": ((-2, 0), (0.1, 2)),
     "atan2": ((0.3, 2), (0.3, 2)), "remainder": ((0.1, 0.9), (1, 2)), "fmod": ((-0.9, -0.1), (1, 2)),
+    "clamp_min": ((-2, 0), (0.1, 2)), "clamp_max": ((-2, 0), (0.1, 2)),
 }  # fmt: skip
 COMPARISONS = ("eq", "ne", "lt", "le", "gt", "ge")
 LOGICAL = ("logical_and", "logical_or", "logical_xor")
+BITWISE = ("bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_left_shift", "bitwise_right_shift")  # of two integers
+BITS = ("bitwise_not",)
 NO_GRADIENT = ("floor_divide",)
 
 A, B = (-2.0, 2.0), (0.4, 2.0)
 
 
-def _of(*shapes: Shape, low: float = -2.0, high: float = 2.0) -> tuple[tuple[Shape, float, float], ...]:
-    return tuple((shape, low, high) for shape in shapes)
-
-
 def _unary() -> list[Case]:
     def case(name: str, low: float, high: float, second: bool) -> Case:
-        return Case(name, lambda m, x: getattr(m, name)(x), _of((2, 3), low=low, high=high), second=second)
+        return Case(name, lambda m, x: getattr(m, name)(x), of((2, 3), low=low, high=high), second=second)
 
     linear = ("neg", "abs", "relu")  # nothing left to differentiate
     cases = [case(name, *interval, second=name not in linear) for name, interval in UNARY.items()]
@@ -74,7 +50,7 @@ def _binary() -> list[Case]:
     }  # fmt: skip
     cases = []
     for name, ((low, high), (low2, high2)) in BINARY.items():
-        second = name not in ("add", "sub", "maximum", "minimum", "remainder", "fmod")
+        second = name not in ("add", "sub", "maximum", "minimum", "clamp_min", "clamp_max", "remainder", "fmod")
         for note, (a, b) in shapes.items():
             if note in ("outer", "0-d", "one") and name not in ("mul", "div", "pow"):
                 continue
@@ -87,24 +63,24 @@ def _binary() -> list[Case]:
 
 
 WITH_NUMBERS = [
-    Case("add", lambda m, x: 2.5 + x + 1, _of((3,)), "numbers", False),
-    Case("sub", lambda m, x: 2.5 - (x - 1), _of((3,)), "numbers", False),
-    Case("mul", lambda m, x: 2 * x * True * 1.5, _of((3,)), "numbers", False),
-    Case("div", lambda m, x: 2.5 / (x / 4), _of((3,), low=0.3), "numbers"),
-    Case("pow", lambda m, x: x**3, _of((3,)), "whole exponent"),
-    Case("pow", lambda m, x: x**0, _of((3,)), "exponent 0", False),
-    Case("pow", lambda m, x: x**1, _of((3,)), "exponent 1", False),
-    Case("pow", lambda m, x: x**-1.5, _of((3,), low=0.4), "negative exponent"),
-    Case("pow", lambda m, x: 2**x, _of((3,)), "number to the"),
-    Case("remainder", lambda m, x: x % 1.5, _of((3,), low=0.1, high=1.4), "number", False),
-    Case("mul", lambda m, x: x * x, _of((3,)), "with itself"),
-    Case("matmul", lambda m, x: x @ x, _of((2, 2)), "with itself"),
+    Case("add", lambda m, x: 2.5 + x + 1, of((3,)), "numbers", False),
+    Case("sub", lambda m, x: 2.5 - (x - 1), of((3,)), "numbers", False),
+    Case("mul", lambda m, x: 2 * x * True * 1.5, of((3,)), "numbers", False),
+    Case("div", lambda m, x: 2.5 / (x / 4), of((3,), low=0.3), "numbers"),
+    Case("pow", lambda m, x: x**3, of((3,)), "whole exponent"),
+    Case("pow", lambda m, x: x**0, of((3,)), "exponent 0", False),
+    Case("pow", lambda m, x: x**1, of((3,)), "exponent 1", False),
+    Case("pow", lambda m, x: x**-1.5, of((3,), low=0.4), "negative exponent"),
+    Case("pow", lambda m, x: 2**x, of((3,)), "number to the"),
+    Case("remainder", lambda m, x: x % 1.5, of((3,), low=0.1, high=1.4), "number", False),
+    Case("mul", lambda m, x: x * x, of((3,)), "with itself"),
+    Case("matmul", lambda m, x: x @ x, of((2, 2)), "with itself"),
 ]
 
 CHOOSING = [
-    Case("where", lambda m, x, y: m.where(x > 0, x, y), _of((2, 3), (3,)), "tensors", False),
-    Case("where", lambda m, x: m.where(x > 0, x * x, 0.0), _of((2, 3)), "number"),
-    Case("where", lambda m, x: m.where(x > 0, 1.0, x.exp()), _of((2, 3)), "number first"),
+    Case("where", lambda m, x, y: m.where(x > 0, x, y), of((2, 3), (3,)), "tensors", False),
+    Case("where", lambda m, x: m.where(x > 0, x * x, 0.0), of((2, 3)), "number"),
+    Case("where", lambda m, x: m.where(x > 0, 1.0, x.exp()), of((2, 3)), "number first"),
 ]
 
 
@@ -112,7 +88,7 @@ def _over(name: str, note: str, second: bool, low: float = -2.0, high: float = 2
     def run(m: Any, x: Any) -> Any:
         return getattr(m, name)(x, **options)
 
-    return Case(name, run, _of((2, 3, 2), low=low, high=high), note, second)
+    return Case(name, run, of((2, 3, 2), low=low, high=high), note, second)
 
 
 REDUCTIONS = [
@@ -131,22 +107,22 @@ REDUCTIONS = [
 ]
 
 PRODUCTS = [
-    Case("matmul", lambda m, x, y: m.matmul(x, y), _of((2, 3), (3, 2)), "2-d"),
-    Case("matmul", lambda m, x, y: x @ y, _of((3,), (3,)), "1-d"),
-    Case("matmul", lambda m, x, y: x @ y, _of((3,), (3, 2)), "row"),
-    Case("matmul", lambda m, x, y: x @ y, _of((2, 3), (3,)), "column"),
-    Case("matmul", lambda m, x, y: x @ y, _of((2, 2, 3), (3, 2)), "batch and 2-d"),
-    Case("matmul", lambda m, x, y: x @ y, _of((2, 1, 2, 3), (3, 3, 1)), "stretched batches"),
-    Case("matmul", lambda m, x, y: x @ y, _of((2, 2, 3), (3,)), "batch and column"),
-    Case("matmul", lambda m, x, y: x.T @ y.mT, _of((3, 2), (2, 3)), "transposed"),
-    Case("bmm", lambda m, x, y: m.bmm(x, y), _of((2, 2, 3), (2, 3, 1))),
-    Case("addmm", lambda m, b, x, y: m.addmm(b, x, y, beta=0.5, alpha=2), _of((2,), (2, 3), (3, 2))),
+    Case("matmul", lambda m, x, y: m.matmul(x, y), of((2, 3), (3, 2)), "2-d"),
+    Case("matmul", lambda m, x, y: x @ y, of((3,), (3,)), "1-d"),
+    Case("matmul", lambda m, x, y: x @ y, of((3,), (3, 2)), "row"),
+    Case("matmul", lambda m, x, y: x @ y, of((2, 3), (3,)), "column"),
+    Case("matmul", lambda m, x, y: x @ y, of((2, 2, 3), (3, 2)), "batch and 2-d"),
+    Case("matmul", lambda m, x, y: x @ y, of((2, 1, 2, 3), (3, 3, 1)), "stretched batches"),
+    Case("matmul", lambda m, x, y: x @ y, of((2, 2, 3), (3,)), "batch and column"),
+    Case("matmul", lambda m, x, y: x.T @ y.mT, of((3, 2), (2, 3)), "transposed"),
+    Case("bmm", lambda m, x, y: m.bmm(x, y), of((2, 2, 3), (2, 3, 1))),
+    Case("addmm", lambda m, b, x, y: m.addmm(b, x, y, beta=0.5, alpha=2), of((2,), (2, 3), (3, 2))),
 ]
 
 
 def _view(name: str, run: Callable[[Any], Any], shape: Shape, note: str = "") -> Case:
     # The square makes the second derivative something.
-    return Case(name, lambda m, x: run(x * x), _of(shape), note)
+    return Case(name, lambda m, x: run(x * x), of(shape), note)
 
 
 VIEWS = [
@@ -183,4 +159,4 @@ VIEWS = [
     _view("contiguous", lambda x: x.T.contiguous(), (2, 3)),
 ]
 
-CASES = [*_unary(), *_binary(), *WITH_NUMBERS, *CHOOSING, *REDUCTIONS, *PRODUCTS, *VIEWS]
+CASES = [*_unary(), *_binary(), *WITH_NUMBERS, *CHOOSING, *REDUCTIONS, *PRODUCTS, *VIEWS, *MORE, *JOINING]

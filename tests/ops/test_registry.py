@@ -35,8 +35,8 @@ def used_names() -> frozenset[str]:
 
 
 def in_tables() -> set[str]:
-    cases = {case.name for case in table.CASES}
-    return cases | {*table.PREDICATES, *table.COMPARISONS, *table.LOGICAL, *table.NO_GRADIENT}
+    cases = {case.name for case in table.CASES} | set(methods.ALIASES)  # test_other_names
+    return cases | {*table.PREDICATES, *table.COMPARISONS, *table.LOGICAL, *table.BITWISE, *table.BITS, *table.NO_GRADIENT}
 
 
 def test_every_function_is_tested() -> None:
@@ -49,7 +49,9 @@ BY_SYNTAX = {
     "__add__", "__sub__", "__mul__", "__truediv__", "__floordiv__", "__mod__", "__pow__", "__radd__", "__rsub__",
     "__rmul__", "__rtruediv__", "__rfloordiv__", "__rmod__", "__rpow__", "__iadd__", "__isub__", "__imul__",
     "__itruediv__", "__ifloordiv__", "__imod__", "__ipow__", "__matmul__", "__neg__", "__abs__", "__eq__", "__ne__",
-    "__lt__", "__le__", "__gt__", "__ge__", "__and__", "__or__", "__invert__", "__getitem__", "__setitem__", "__len__",
+    "__lt__", "__le__", "__gt__", "__ge__", "__and__", "__or__", "__xor__", "__lshift__", "__rshift__",
+    "__rand__", "__ror__", "__rxor__", "__rlshift__", "__rrshift__", "__iand__", "__ior__", "__ixor__", "__ilshift__",
+    "__irshift__", "__invert__", "__getitem__", "__setitem__", "__len__",
     "__iter__", "__hash__", "__init__", "__repr__", "__format__", "__float__", "__int__", "__index__", "__bool__",
     "__array__", "__reduce__", "__deepcopy__", "__new__",
 }  # fmt: skip
@@ -58,17 +60,17 @@ BY_SYNTAX = {
 def test_every_method_is_tested() -> None:
     inherited = set(dir(object)) | {"__module__", "__weakref__", "__annotations__", "__slots__", *rt.Tensor.__slots__}
     names = {name for name in vars(rt.Tensor) if name not in inherited and not (name[0] == "_" and name[1] != "_")}
-    elementwise = {*methods.UNARY, *methods.BINARY}
-    in_place = {name + "_" for name in elementwise}  # test_unary_in_place, test_binary_in_place
+    elementwise = {*methods.UNARY, *methods.BINARY, *methods.ALIASES}
+    in_place = {name + "_" for name in elementwise}  # test_unary_in_place, test_binary_in_place, test_other_names
     untested = sorted(names - in_tables() - used_names() - in_place - BY_SYNTAX)
     assert not untested, f"methods without a test: {', '.join(untested)}"
 
 
 def test_every_elementwise_operation_is_in_the_tables() -> None:
-    unary = {*table.UNARY, *table.STEPS, *table.PREDICATES}
-    binary = {*table.BINARY, *table.COMPARISONS, *table.LOGICAL, *table.NO_GRADIENT}
-    assert set(methods.UNARY) <= unary, "what test_elementwise.py runs over"
-    assert set(methods.BINARY) <= binary, "what test_elementwise.py runs over"
+    unary = {*table.UNARY, *table.STEPS, *table.PREDICATES, *table.BITS}
+    binary = {*table.BINARY, *table.COMPARISONS, *table.LOGICAL, *table.BITWISE, *table.NO_GRADIENT}
+    assert set(methods.UNARY) <= unary, "what test_elementwise.py and test_bits.py run over"
+    assert set(methods.BINARY) <= binary, "what test_elementwise.py and test_bits.py run over"
 
 
 def test_functions_and_methods_of_one_name_are_one_operation() -> None:

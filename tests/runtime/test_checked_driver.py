@@ -19,8 +19,8 @@ from rasptorch.runtime.device import Device
 from rasptorch.runtime.errors import CheckFailed
 from rasptorch.runtime.hazards import Access
 from rasptorch.runtime.manual_driver import ManualDriver, manual_device
-from rasptorch.runtime.plan import cache
 from rasptorch.runtime.plan.plan import Kernel, Operand, Plan
+from rasptorch.runtime.plan.planner import make_plan
 
 
 @contextmanager
@@ -33,15 +33,14 @@ def checked(**traits: Any) -> Iterator[tuple[Device, ManualDriver, CheckedDriver
 @contextmanager
 def breaking(monkeypatch: pytest.MonkeyPatch, change: Callable[[Plan], None]) -> Iterator[None]:
     """Every plan made inside is broken by ``change``."""
-    right = cache.make_plan
 
     def wrong(*args: Any) -> Plan:
-        plan = right(*args)
+        plan = make_plan(*args)
         change(plan)
         return plan
 
     with monkeypatch.context() as patched:
-        patched.setattr(cache, "make_plan", wrong)
+        patched.setattr("rasptorch.runtime.plan.cache.make_plan", wrong)
         yield
 
 

@@ -26,7 +26,8 @@ async def test_threads_and_tasks_wake_with_the_error(manual: Manual) -> None:
             await value
         caught.append(str(found.value))
 
-    threads = [started(later.wait), started(next_one.wait), started(device.default_stream.flush().wait)]
+    waits: list[Any] = [later.wait, next_one.wait, device.default_stream.flush().wait]
+    threads = [started(wait) for wait in waits]
     async with trio.open_nursery() as nursery:
         for value in (later, later, next_one, device.default_stream.flush()):
             nursery.start_soon(get, value)

@@ -58,7 +58,7 @@ def test_after_the_value_has_come_it_still_has_to_be_asked_for() -> None:
     later = pending()
     assert later.wait().tolist() == [2.0]
     with pytest.raises(TypeError, match="await"):
-        later + 1  # type: ignore[operator]
+        later + 1
 
 
 def test_the_attribute_is_named() -> None:

@@ -80,7 +80,7 @@ def test_ctrl_c_in_the_middle_of_a_kernel_waits_for_its_end() -> None:
     from rasptorch.runtime.device import Device
     from rasptorch.runtime.host.driver import HostDriver
 
-    pressed = []
+    pressed: list[bool] = []
 
     class Pressing(HostDriver):
         def record(self, *args: Any) -> Any:

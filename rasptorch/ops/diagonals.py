@@ -1,0 +1,90 @@
+"""Diagonals and triangles of matrices: forward and gradient side by side."""
+
+from __future__ import annotations
+
+from ..autograd.node import Node
+from ..runtime import dtype as dt
+from ..runtime.errors import ShapeError
+from ..runtime.layout import contiguous_strides, layout_of
+from ..tensor import Tensor, _axis
+from .arithmetic import where
+from .comparison import ge, le
+from .creation import counted
+from .views import clone, embed, view
+
+
+def _on_diagonal(shape: tuple[int, ...], strides: tuple[int, ...], offset: int, first: int, second: int) -> tuple[
+    tuple[int, ...], tuple[int, ...], int
+]:  # fmt: skip
+    """Shape, strides and first element of the diagonal of dimensions ``first`` and ``second``, put last."""
+    rows, columns = shape[first], shape[second]
+    length = max(0, min(rows, columns - offset) if offset >= 0 else min(rows + offset, columns))
+    start = (offset * strides[second] if offset >= 0 else -offset * strides[first]) if length else 0
+    kept = [a for a in range(len(shape)) if a not in (first, second)]
+    return (*(shape[a] for a in kept), length), (*(strides[a] for a in kept), strides[first] + strides[second]), start
+
+
+def _grad_diagonal(n: Node, g: Tensor) -> tuple[Tensor]:
+    layout, offset, first, second = n.attributes
+    shape, strides, start = _on_diagonal(layout.shape, contiguous_strides(layout.shape), offset, first, second)
+    return (embed(g, layout.shape, layout_of(layout.device, layout.dtype, shape, strides), start),)
+
+
+def _two(name: str, x: Tensor, dim1: int, dim2: int) -> tuple[int, int]:
+    if x.ndim < 2:
+        raise ShapeError(f"{name}: needs at least 2 dimensions, got shape {list(x.shape)}")
+    first, second = _axis(name, dim1, x.ndim), _axis(name, dim2, x.ndim)
+    if first == second:
+        raise ShapeError(f"{name}: a diagonal needs two different dimensions, got {dim1} and {dim2} of shape {list(x.shape)}")
+    return first, second
+
+
+def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """The elements whose index in ``dim2`` is that in ``dim1`` plus ``offset``, as the last dimension; no copy."""
+    first, second = _two("diagonal", x, dim1, dim2)
+    shape, strides, start = _on_diagonal(x.shape, x.layout.strides, offset, first, second)
+    return view(x, "diagonal", shape, strides, x.offset + start, _grad_diagonal, (x.layout, offset, first, second))
+
+
+def diag_embed(x: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """Square matrices, zero but for the last dimension of ``x`` on a diagonal."""
+    if x.ndim == 0:
+        raise ShapeError("diag_embed: needs at least 1 dimension, got a 0-d tensor")
+    first, second = _axis("diag_embed", dim1, x.ndim + 1), _axis("diag_embed", dim2, x.ndim + 1)
+    if first == second:
+        raise ShapeError(f"diag_embed: a diagonal needs two different dimensions, got {dim1} and {dim2}")
+    size = x.shape[-1] + abs(offset)
+    rest = iter(x.shape[:-1])
+    shape = tuple(size if a in (first, second) else next(rest) for a in range(x.ndim + 1))
+    region, strides, start = _on_diagonal(shape, contiguous_strides(shape), offset, first, second)
+    return embed(x, shape, layout_of(x.device, x.dtype, region, strides), start)
+
+
+def diag(x: Tensor, diagonal: int = 0) -> Tensor:
+    """A matrix with the vector ``x`` on its diagonal, or a copy of the diagonal of the matrix ``x``."""
+    if x.ndim not in (1, 2):
+        raise ShapeError(f"diag: takes 1 or 2 dimensions, got shape {list(x.shape)}; see diagonal and diag_embed")
+    return diag_embed(x, diagonal) if x.ndim == 1 else clone(_diagonal(x, diagonal))
+
+
+def _triangle(name: str, x: Tensor, offset: int, lower: bool) -> Tensor:
+    if x.ndim < 2:
+        raise ShapeError(f"{name}: needs at least 2 dimensions, got shape {list(x.shape)}")
+    rows, columns = x.shape[-2:]
+    row = counted("index", layout_of(x.device, dt.int32, (rows, 1)), 0, 1)
+    column = counted("index", layout_of(x.device, dt.int32, (1, columns)), 0, 1)
+    kept = (le if lower else ge)(column, row + offset)
+    return where(kept, x, (False, 0, 0.0)[x.dtype.category])
+
+
+def tril(x: Tensor, diagonal: int = 0) -> Tensor:
+    """Zero above the diagonal number ``diagonal`` of the last two dimensions."""
+    return _triangle("tril", x, diagonal, True)
+
+
+def triu(x: Tensor, diagonal: int = 0) -> Tensor:
+    """Zero below the diagonal number ``diagonal`` of the last two dimensions."""
+    return _triangle("triu", x, diagonal, False)
+
+
+_diagonal = diagonal

@@ -1,0 +1,183 @@
+"""Tensors put together and repeated: every piece is written into its place in a new tensor; forward and gradient side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..autograd.mode import no_grad
+from ..autograd.node import Node
+from ..runtime.dtype import promote
+from ..runtime.errors import ShapeError
+from ..runtime.layout import MAX_RANK
+from ..tensor import Tensor, _axis
+from .creation import empty
+from .dispatch import same_device, tape
+from .elementwise import fitted
+from .views import clone, copy_into, narrow, reshape, unsqueeze
+
+Tensors = Sequence[Tensor]
+
+
+def _given(name: str, tensors: Tensors) -> list[Tensor]:
+    """What was given as a list, which must not be empty."""
+    if isinstance(tensors, Tensor):
+        raise TypeError(f"{name} takes a sequence of tensors, got one tensor of shape {list(tensors.shape)}")
+    found = list(tensors)
+    for x in found:
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} takes tensors, got {type(x).__name__}")
+    if not found:
+        raise ValueError(f"{name}: there is no tensor to join")
+    return found
+
+
+def _grad_cat(n: Node, g: Tensor) -> list[Tensor | None]:
+    axis, layouts = n.attributes
+    out: list[Tensor | None] = []
+    start = 0
+    for k, layout in enumerate(layouts):
+        length = layout.shape[axis]
+        out.append(fitted(narrow(g, axis, start, length), layout) if n.needs(k) else None)
+        start += length
+    return out
+
+
+def _check_pieces(axis: int, pieces: list[Tensor]) -> None:
+    first = pieces[0].shape
+    for k, x in enumerate(pieces):
+        if x.ndim != len(first) or [n for a, n in enumerate(x.shape) if a != axis] != [n for a, n in enumerate(first) if a != axis]:
+            raise ShapeError(
+                f"cat: shapes {list(first)} and {list(x.shape)} (piece {k}) may only differ in dimension {axis}; "
+                "use reshape or expand to make them fit, or stack for a new dimension"
+            )
+
+
+def cat(tensors: Tensors, dim: int = 0) -> Tensor:
+    """The tensors one after another along ``dim``, in their common dtype. Pieces of shape ``[0]`` are passed over."""
+    given = _given("cat", tensors)
+    for k, x in enumerate(given):
+        if x.ndim == 0:
+            raise ShapeError(f"cat: piece {k} is 0-d and has no dimension to join along; use stack")
+    device = same_device("cat", [x.layout for x in given])
+    pieces = [x for x in given if x.shape != (0,)] or given[:1]
+    axis = _axis("cat", dim, pieces[0].ndim)
+    _check_pieces(axis, pieces)
+    dtype = given[0].dtype
+    for x in given[1:]:
+        dtype = promote(dtype, x.dtype)
+    lengths = [x.shape[axis] for x in pieces]
+    shape = (*pieces[0].shape[:axis], sum(lengths), *pieces[0].shape[axis + 1 :])
+    with no_grad():
+        out = empty(shape, dtype=dtype, device=device)
+        start = 0
+        for x, length in zip(pieces, lengths, strict=True):
+            if x.layout.numel:
+                copy_into(narrow(out, axis, start, length), x)
+            start += length
+    return tape(out, "cat", _grad_cat, pieces, (), (axis, [x.layout for x in pieces]))
+
+
+def stack(tensors: Tensors, dim: int = 0) -> Tensor:
+    """Tensors of one shape side by side along a new dimension ``dim``."""
+    pieces = _given("stack", tensors)
+    for k, x in enumerate(pieces):
+        if x.shape != pieces[0].shape:
+            raise ShapeError(f"stack: tensors have one shape, got {list(pieces[0].shape)} and {list(x.shape)} (number {k}); see cat")
+    axis = _axis("stack", dim, pieces[0].ndim + 1)
+    return cat([unsqueeze(x, axis) for x in pieces], axis)
+
+
+def hstack(tensors: Tensors) -> Tensor:
+    """Side by side: along dimension 1, or along the only one."""
+    pieces = [reshape(x, 1) if x.ndim == 0 else x for x in _given("hstack", tensors)]
+    return cat(pieces, 0 if pieces[0].ndim == 1 else 1)
+
+
+def vstack(tensors: Tensors) -> Tensor:
+    """On top of each other: along dimension 0, vectors as rows."""
+    return cat([reshape(x, 1, -1) if x.ndim < 2 else x for x in _given("vstack", tensors)], 0)
+
+
+def _copied(out: Tensor, x: Tensor) -> Tensor:
+    """``out`` in memory of its own, where it still looks at ``x``'s."""
+    return clone(out) if out.storage is x.storage else out
+
+
+def _turned(x: Tensor, shift: int, axis: int) -> Tensor:
+    length = x.shape[axis]
+    shift = shift % length if length else 0
+    return cat([narrow(x, axis, length - shift, shift), narrow(x, axis, 0, length - shift)], axis) if shift else x
+
+
+def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
+    """Entries moved on by ``shifts`` along ``dims``, those pushed out coming in again at the other end.
+
+    Without ``dims`` the flattened tensor is rolled.
+    """
+    steps = (shifts,) if isinstance(shifts, int) else tuple(shifts)
+    over = () if dims is None else (dims,) if isinstance(dims, int) else tuple(dims)
+    if not over and len(steps) == 1:
+        return _copied(reshape(_turned(reshape(x, -1), steps[0], 0), x.shape), x)
+    if len(steps) != len(over):
+        raise ShapeError(f"roll: {len(steps)} shifts for {len(over)} dimensions; give one for each")
+    out = x
+    for step, dim in zip(steps, over, strict=True):
+        axis = _axis("roll", dim, x.ndim)
+        out = _turned(out, step, axis) if x.ndim else out
+    return _copied(out, x)
+
+
+def _counts(name: str, sizes: Sequence[Any]) -> tuple[int, ...]:
+    counts = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else tuple(sizes)
+    for n in counts:
+        if isinstance(n, bool) or not isinstance(n, int) or n < 0:
+            raise ShapeError(f"{name}: numbers of repetitions are whole and not negative, got {list(counts)}")
+    return counts
+
+
+def _repeated(x: Tensor, counts: tuple[int, ...]) -> Tensor:
+    """As many ``counts`` as dimensions."""
+    if x.ndim + sum(n != 1 for n in counts) > MAX_RANK:  # one dimension after another: together there are too many
+        for axis, n in enumerate(counts):
+            x = _repeated(x, (*(1,) * axis, n, *(1,) * (x.ndim - axis - 1)))
+        return x
+    parts: list[int] = []
+    wide: list[int] = []
+    for length, n in zip(x.shape, counts, strict=True):
+        parts += [length] if n == 1 else [1, length]
+        wide += [length] if n == 1 else [n, length]
+    out = reshape(reshape(x, parts).expand(wide), [length * n for length, n in zip(x.shape, counts, strict=True)])
+    return _copied(out, x)
+
+
+def repeat(x: Tensor, *sizes: Any) -> Tensor:
+    """``sizes[k]`` copies one after another along each dimension; more sizes than dimensions add dimensions in front."""
+    counts = _counts("repeat", sizes)
+    if len(counts) < x.ndim:
+        raise ShapeError(f"repeat: {list(counts)} has fewer entries than shape {list(x.shape)} has dimensions; see tile")
+    return _repeated(reshape(x, (1,) * (len(counts) - x.ndim) + x.shape), counts)
+
+
+def tile(x: Tensor, *dims: Any) -> Tensor:
+    """As `repeat`, but where there are fewer numbers than dimensions the first dimensions stay as they are."""
+    counts = _counts("tile", dims)
+    return repeat(x, (1,) * (x.ndim - len(counts)) + counts)
+
+
+def repeat_interleave(x: Tensor, repeats: int, dim: int | None = None) -> Tensor:
+    """Every entry along ``dim`` (without it: of the flattened tensor) ``repeats`` times in a row."""
+    if isinstance(repeats, bool) or not isinstance(repeats, int):
+        raise TypeError(
+            f"repeat_interleave: repeats is one whole number, got {type(repeats).__name__}; "
+            "another number for each entry would make the shape depend on values"
+        )
+    if repeats < 0:
+        raise ShapeError(f"repeat_interleave: repeats cannot be negative, got {repeats}")
+    if dim is None or x.ndim == 0:
+        return repeat_interleave(reshape(x, -1), repeats, 0)
+    axis = _axis("repeat_interleave", dim, x.ndim)
+    after = (*x.shape[: axis + 1], repeats, *x.shape[axis + 1 :])
+    shape = (*x.shape[:axis], x.shape[axis] * repeats, *x.shape[axis + 1 :])
+    out = reshape(unsqueeze(x, axis + 1).expand(after), shape)
+    return _copied(out, x)

@@ -1,0 +1,92 @@
+"""Borders around tensors: forward and gradient side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from ..autograd.mode import no_grad
+from ..autograd.node import Node
+from ..runtime.errors import ShapeError
+from ..tensor import Tensor
+from .creation import full
+from .dispatch import tape
+from .joining import cat
+from .views import clone, copy_into, narrow
+
+MODES = ("constant", "reflect", "replicate", "circular")
+
+
+def _inner(x: Tensor, border: Sequence[tuple[int, int]]) -> Tensor:
+    """Without the border."""
+    for axis, (before, after) in enumerate(border):
+        if before or after:
+            x = narrow(x, axis, before, x.shape[axis] - before - after)
+    return x
+
+
+def _grad_pad(n: Node, g: Tensor) -> tuple[Tensor]:
+    return (_inner(g, n.attributes),)
+
+
+def _constant(x: Tensor, border: list[tuple[int, int]], value: float) -> Tensor:
+    """A negative border cuts off what is there."""
+    x = _inner(x, [(max(-before, 0), max(-after, 0)) for before, after in border])
+    border = [(max(before, 0), max(after, 0)) for before, after in border]
+    if not any(map(any, border)):
+        return clone(x)
+    with no_grad():
+        shape = [n + before + after for n, (before, after) in zip(x.shape, border, strict=True)]
+        out = full(shape, value, dtype=x.dtype, device=x.device)
+        if x.layout.numel:
+            copy_into(_inner(out, border), x)
+    return tape(out, "pad", _grad_pad, (x,), (), tuple(border))
+
+
+def _edges(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
+    """``x`` with copies of its own entries at both ends of ``axis``."""
+    n = x.shape[axis]
+    most = {"reflect": n - 1, "circular": n}.get(mode)
+    if n == 0 or (most is not None and max(before, after) > most):
+        raise ShapeError(
+            f"pad: mode {mode!r} takes its border of {before} and {after} entries from dimension {axis} of shape "
+            f"{list(x.shape)}, which has {'none' if n == 0 else f'{most} to give'}; use a smaller one, or mode 'replicate' or 'constant'"
+        )
+    if mode == "circular":
+        return cat([narrow(x, axis, n - before, before), x, narrow(x, axis, 0, after)], axis)
+    if mode == "replicate":
+        wide = [(*x.shape[:axis], k, *x.shape[axis + 1 :]) for k in (before, after)]
+        return cat([narrow(x, axis, 0, 1).expand(wide[0]), x, narrow(x, axis, n - 1, 1).expand(wide[1])], axis)
+    # Strides are never negative, so every reflected entry is a copy of its own: borders are thin.
+    left = [narrow(x, axis, k, 1) for k in range(before, 0, -1)]
+    right = [narrow(x, axis, n - 2 - k, 1) for k in range(after)]
+    return cat([*left, x, *right], axis)
+
+
+def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Tensor:
+    """A border around ``x``; ``pad`` gives its width before and after, for the last dimension first.
+
+    ``mode``: ``constant`` (``value``, 0 unless given; negative widths cut off), ``reflect`` (mirrored at the first and last entry,
+    which are not repeated; one command per reflected entry), ``replicate`` (the edge again and again) or ``circular``.
+    """
+    widths = list(pad)
+    if len(widths) % 2 or len(widths) > 2 * x.ndim:
+        raise ShapeError(f"pad: {widths} does not give two widths for each of at most {x.ndim} dimensions (shape {list(x.shape)})")
+    if mode not in MODES:
+        raise ValueError(f"pad: mode is one of {', '.join(MODES)}, got {mode!r}")
+    border = [(0, 0)] * (x.ndim - len(widths) // 2)
+    border += [(widths[k - 2], widths[k - 1]) for k in range(len(widths), 0, -2)]
+    for n, (before, after) in zip(x.shape, border, strict=True):
+        if n + before + after < 0 or max(-before, 0) + max(-after, 0) > n:
+            raise ShapeError(f"pad: {widths} cuts off more than shape {list(x.shape)} has")
+    if mode == "constant":
+        return _constant(x, border, 0 if value is None else value)
+    if value is not None:
+        raise ValueError(f"pad: mode {mode!r} takes no value, got {value}")
+    if min(widths, default=0) < 0:
+        raise ShapeError(f"pad: mode {mode!r} takes no negative widths, got {widths}; use mode 'constant' to cut off")
+    out = x
+    for axis in reversed(range(x.ndim)):
+        if any(border[axis]):
+            out = _edges(out, axis, *border[axis], mode)
+    return clone(x) if out is x else out

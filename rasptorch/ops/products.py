@@ -1,0 +1,85 @@
+"""Products of vectors and matrices under their own names, each with the shapes it insists on."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from ..runtime.errors import DTypeError, ShapeError
+from ..tensor import Tensor, axes
+from .arithmetic import mul
+from .linalg import matmul
+from .views import permute, reshape, unsqueeze
+
+
+def _ranks(name: str, a: Tensor, b: Tensor, first: int, second: int) -> None:
+    for x in (a, b):
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} takes two tensors, got {type(x).__name__}")
+    if (a.ndim, b.ndim) != (first, second):
+        raise ShapeError(f"{name}: takes {first} and {second} dimensions, got shapes {list(a.shape)} and {list(b.shape)}; see matmul")
+
+
+def dot(a: Tensor, b: Tensor) -> Tensor:
+    """The sum of the products of two vectors' elements."""
+    _ranks("dot", a, b, 1, 1)
+    if a.shape != b.shape:
+        raise ShapeError(f"dot: vectors of {a.shape[0]} and {b.shape[0]} elements do not fit")
+    return matmul(a, b)
+
+
+def vdot(a: Tensor, b: Tensor) -> Tensor:
+    """`dot`: without complex numbers nothing is conjugated."""
+    return dot(a, b)
+
+
+def mv(a: Tensor, b: Tensor) -> Tensor:
+    """Matrix ``[r, k]`` times vector ``[k]``."""
+    _ranks("mv", a, b, 2, 1)
+    return matmul(a, b)
+
+
+def mm(a: Tensor, b: Tensor) -> Tensor:
+    """Matrix ``[r, k]`` times matrix ``[k, c]``; nothing is broadcast."""
+    _ranks("mm", a, b, 2, 2)
+    return matmul(a, b)
+
+
+def outer(a: Tensor, b: Tensor) -> Tensor:
+    """The products of every element of one vector with every element of another: ``[n], [m] -> [n, m]``."""
+    _ranks("outer", a, b, 1, 1)
+    return mul(unsqueeze(a, 1), b)
+
+
+def _contracted(dims: int | Sequence[Sequence[int] | int], a: Tensor, b: Tensor) -> tuple[list[int], list[int]]:
+    """The dimensions of each operand that are summed over, pair by pair."""
+    if isinstance(dims, int):
+        if not 0 <= dims <= min(a.ndim, b.ndim):
+            raise ShapeError(f"tensordot: {dims} dimensions to sum over, the operands have shapes {list(a.shape)} and {list(b.shape)}")
+        return list(range(a.ndim - dims, a.ndim)), list(range(dims))
+    first, second = ([d] if isinstance(d, int) else list(d) for d in dims)
+    for x, named in ((a, first), (b, second)):
+        axes("tensordot", named, x.ndim)
+    if len(first) != len(second):
+        raise ShapeError(f"tensordot: dimensions {first} and {second} do not pair up")
+    first, second = [d % max(a.ndim, 1) for d in first], [d % max(b.ndim, 1) for d in second]
+    for d, e in zip(first, second, strict=True):
+        if a.shape[d] != b.shape[e]:
+            raise ShapeError(
+                f"tensordot: dimension {d} of {list(a.shape)} and dimension {e} of {list(b.shape)} are summed over together "
+                "and must have one length"
+            )
+    return first, second
+
+
+def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[Sequence[int] | int] = 2) -> Tensor:
+    """Products summed over pairs of dimensions: the last ``dims`` of ``a`` with the first of ``b``, or those in two lists."""
+    if a.dtype is not b.dtype:
+        raise DTypeError(f"tensordot: operands are {a.dtype.name} and {b.dtype.name}; convert one with .to(...)")
+    first, second = _contracted(dims, a, b)
+    rows = [d for d in range(a.ndim) if d not in first]
+    columns = [d for d in range(b.ndim) if d not in second]
+    count = math.prod(a.shape[d] for d in first)
+    left = reshape(permute(a, *rows, *first), math.prod(a.shape[d] for d in rows), count)
+    right = reshape(permute(b, *second, *columns), count, math.prod(b.shape[d] for d in columns))
+    return reshape(matmul(left, right), [a.shape[d] for d in rows] + [b.shape[d] for d in columns])

@@ -1,0 +1,55 @@
+"""Running sums: forward and gradient side by side."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd.mode import no_grad
+from ..autograd.node import Node
+from ..runtime import dtype as dt
+from ..tensor import Tensor, _axis
+from .creation import empty
+from .dispatch import tape
+from .reduction import _accumulate
+from .views import cast, clone, copy_into, narrow
+
+
+def _scanned(x: Tensor, axis: int, backwards: bool) -> Tensor:
+    """Every entry plus all before it (after it) along ``axis``.
+
+    By doubling (Hillis and Steele, "Data parallel algorithms", CACM 29, 1986): after step ``k`` every entry is the sum of the
+    ``2**k`` that end there. ``n log n`` additions in ``log n`` steps, each over the whole tensor.
+    """
+    length, reach = x.shape[axis], 1
+    if not x.layout.numel:
+        return clone(x)
+    while reach < length:
+        out = empty(x.shape, dtype=x.dtype, device=x.device)
+        rest = length - reach
+        near, far = (0, reach) if backwards else (reach, 0)
+        copy_into(narrow(out, axis, near, rest), narrow(x, axis, near, rest) + narrow(x, axis, far, rest))
+        done = rest if backwards else 0
+        copy_into(narrow(out, axis, done, reach), narrow(x, axis, done, reach))
+        x, reach = out, 2 * reach
+    return x
+
+
+def _scan(name: str, x: Tensor, axis: int, backwards: bool) -> Tensor:
+    with no_grad():
+        wide = cast(x.detach(), _accumulate(x.dtype))
+        out = cast(_scanned(wide, axis, backwards), x.dtype)
+        out = clone(out) if out.storage is x.storage else out
+    return tape(out, name, _grad_scan, (x,), (), (axis, not backwards))
+
+
+def _grad_scan(n: Node, g: Tensor) -> tuple[Tensor]:
+    axis, backwards = n.attributes
+    return (_scan("cumsum", g, axis, backwards),)
+
+
+def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+    """The sums of the entries up to each along ``dim``. Integers and booleans add up in int64."""
+    axis = _axis("cumsum", dim, x.ndim)
+    wanted = dt.as_dtype(dtype) if dtype is not None else x.dtype if x.dtype.is_floating_point else dt.int64
+    x = x.to(wanted)
+    return _scan("cumsum", x, axis, False) if x.ndim else clone(x)

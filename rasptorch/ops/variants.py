@@ -1,0 +1,161 @@
+"""Arithmetic with PyTorch's options, and functions of two variables that are made of others."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..autograd.node import Node
+from ..runtime.errors import DTypeError
+from ..tensor import Tensor
+from . import arithmetic as a
+from .arithmetic import fmod, maximum, where
+from .comparison import eq, lt
+from .composed import with_gradients
+from .dispatch import result_dtype
+from .functions import absolute, exp, log1p, reciprocal, sigmoid, sqrt, trunc
+
+Pair = tuple[Any, Any]
+Triple = tuple[Any, Any, Any]
+
+
+def _scaled(name: str, first: Any, x: Any, factor: Any) -> Any:
+    """``factor * x``, where a fraction of whole numbers is refused, as the result would have to be rounded."""
+    if factor == 1:
+        return x
+    whole = all(not isinstance(t, float) and not (isinstance(t, Tensor) and t.dtype.is_floating_point) for t in (first, x))
+    if whole and isinstance(factor, float):
+        raise DTypeError(f"{name}: whole numbers cannot be multiplied by {factor}; convert with .to(rasptorch.float32)")
+    return a.mul(x, factor)
+
+
+def add(x: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``x + alpha * other``."""
+    return a.add(x, other if alpha == 1 else _scaled("add", x, other, alpha))
+
+
+def sub(x: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``x - alpha * other``."""
+    return a.sub(x, other if alpha == 1 else _scaled("sub", x, other, alpha))
+
+
+def rsub(x: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``other - alpha * x``."""
+    return a.sub(other, x if alpha == 1 else _scaled("rsub", other, x, alpha))
+
+
+def add_(x: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``x += alpha * other``."""
+    return a.add.in_place(x, other if alpha == 1 else _scaled("add_", x, other, alpha))
+
+
+def sub_(x: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``x -= alpha * other``."""
+    return a.sub.in_place(x, other if alpha == 1 else _scaled("sub_", x, other, alpha))
+
+
+def div(x: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
+    """``x / other``; rounded towards zero (``"trunc"``) or down (``"floor"``) if asked for, without a gradient then."""
+    if rounding_mode is None:
+        return a.div(x, other)
+    if rounding_mode == "floor":
+        return a.floor_divide(x, other)
+    if rounding_mode != "trunc":
+        raise ValueError(f"div: rounding_mode is None, 'trunc' or 'floor', got {rounding_mode!r}")
+    if all(isinstance(t, int) or (isinstance(t, Tensor) and not t.dtype.is_floating_point) for t in (x, other)):
+        return a.floor_divide(a.sub(x, fmod(x, other)), other)  # what fmod leaves divides without a rest
+    return trunc(a.div(x, other))
+
+
+def addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """``x + value * tensor1 * tensor2``."""
+    return a.add(x, a.mul(_scaled("addcmul", tensor2, tensor1, value), tensor2))
+
+
+def addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
+    """``x + value * tensor1 / tensor2``."""
+    if not (tensor1.dtype.is_floating_point or tensor2.dtype.is_floating_point):
+        raise DTypeError("addcdiv: whole numbers do not divide into whole numbers; convert with .to(rasptorch.float32)")
+    return a.add(x, a.div(tensor1, tensor2) if value == 1 else a.mul(a.div(tensor1, tensor2), value))
+
+
+def _grad_lerp(n: Node, g: Tensor) -> Triple:
+    x, end, weight = n.values()
+    dx = g * (1.0 - weight) if n.needs(0) else None
+    return dx, g * weight if n.needs(1) else None, g * (end - x) if n.needs(2) else None
+
+
+def lerp(x: Tensor, end: Tensor, weight: Any) -> Tensor:
+    """``x + weight * (end - x)``, computed from the nearer end so that weight 1 gives ``end`` exactly."""
+    for name, t in (("input", x), ("end", end), ("weight", weight)):
+        if isinstance(t, Tensor) and (t.dtype is not x.dtype or not t.dtype.is_floating_point):
+            raise DTypeError(f"lerp: input, end and weight share one floating-point dtype; {name} is {t.dtype.name}, input {x.dtype.name}")
+
+    def compute() -> Tensor:
+        way = end - x
+        if isinstance(weight, Tensor):
+            return where(lt(absolute(weight), 0.5), x + way * weight, end - way * (1.0 - weight))
+        return a.add(x, way * weight) if abs(weight) < 0.5 else a.sub(end, way * (1.0 - weight))
+
+    return with_gradients("lerp", compute, _grad_lerp, (x, end, weight))
+
+
+def _grad_logaddexp(n: Node, g: Tensor) -> Pair:
+    x, y = n.values()
+    return g * sigmoid(x - y) if n.needs(0) else None, g * sigmoid(y - x) if n.needs(1) else None
+
+
+def logaddexp(x: Tensor, other: Tensor) -> Tensor:
+    """``log(exp(x) + exp(other))`` without overflow."""
+
+    def compute() -> Tensor:
+        apart = where(eq(x, other), 0.0, x - other)  # two equal infinities are no distance apart, not NaN
+        return maximum(x, other) + log1p(exp(-absolute(apart)))
+
+    return with_gradients("logaddexp", compute, _grad_logaddexp, (x, other))
+
+
+def _grad_hypot(n: Node, g: Tensor) -> Pair:
+    x, y = n.values()
+    length = n.result()
+    return g * (x / length) if n.needs(0) else None, g * (y / length) if n.needs(1) else None
+
+
+def hypot(x: Tensor, other: Tensor) -> Tensor:
+    """``sqrt(x**2 + other**2)`` without overflow; infinite where one of them is, even if the other is NaN."""
+
+    def compute() -> Tensor:
+        long, short = maximum(absolute(x), absolute(other)), a.minimum(absolute(x), absolute(other))
+        ratio = where(long == 0, 0.0, short / long)
+        length = long * sqrt(ratio * ratio + 1.0)
+        return where((absolute(x) == float("inf")).logical_or(absolute(other) == float("inf")), float("inf"), length)
+
+    return with_gradients("hypot", compute, _grad_hypot, (x, other), keep_output=True)
+
+
+def signbit(x: Tensor) -> Tensor:
+    """Whether the sign is minus, of -0.0 too. NaN counts as positive."""
+    negative = x < 0
+    return negative.logical_or(reciprocal(x.detach()) < 0) if x.dtype.is_floating_point else negative
+
+
+def _grad_copysign(n: Node, g: Tensor) -> Pair:
+    x, y = n.values()
+    agrees = where(eq(signbit(x), signbit(y)) if isinstance(y, Tensor) else eq(signbit(x), _is_negative(y)), g, -g)
+    return where(eq(x, 0), 0.0, agrees) if n.needs(0) else None, g * 0.0 if n.needs(1) else None
+
+
+def _is_negative(number: float) -> bool:
+    from math import copysign as of_numbers
+
+    return of_numbers(1.0, number) < 0
+
+
+def copysign(x: Tensor, other: Any) -> Tensor:
+    """``x``'s size with ``other``'s sign, which counts for zeros too (a NaN is positive)."""
+
+    def compute() -> Tensor:
+        wanted = result_dtype([x.layout, other.layout if isinstance(other, Tensor) else other])
+        size = absolute(x.to(wanted if wanted.is_floating_point else "float32"))
+        return where(signbit(other), -size, size) if isinstance(other, Tensor) else (-size if _is_negative(other) else size)
+
+    return with_gradients("copysign", compute, _grad_copysign, (x, other))

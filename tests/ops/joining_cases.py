@@ -1,0 +1,52 @@
+"""Cases of tensors put together, repeated, padded and seen in other ways."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .case import Case, Shape, of
+
+
+def _view(name: str, run: Callable[[Any, Any], Any], shape: Shape, note: str = "") -> Case:
+    # The square makes the second derivative something.
+    return Case(name, lambda m, x: run(m, x * x), of(shape), note)
+
+
+def padded(m: Any, x: Any, *args: Any, **options: Any) -> Any:
+    """``pad`` where each library has it."""
+    return (m.nn.functional.pad if m.__name__ == "torch" else m.pad)(x, *args, **options)
+
+
+JOINING = [
+    Case("cat", lambda m, x, y: m.cat([x * x, y * x[:1], x], 0), of((2, 3), (1, 3)), "rows"),
+    Case("cat", lambda m, x, y: m.cat((x * x, y.T), dim=-1), of((2, 3), (1, 2)), "columns"),
+    Case("stack", lambda m, x, y: m.stack([x * x, y], 1), of((2, 3), (2, 3))),
+    Case("hstack", lambda m, x, y: m.hstack([x * x, y]), of((2, 3), (2, 1))),
+    Case("vstack", lambda m, x, y: m.vstack([x * x, y]), of((2, 3), (3,))),
+    _view("roll", lambda m, x: m.roll(x, 1), (2, 3), "flat"),
+    _view("roll", lambda m, x: m.roll(x, (1, -2), (0, 1)), (2, 3), "two"),
+    _view("repeat", lambda m, x: x.repeat(2, 1, 3), (2, 3)),
+    _view("tile", lambda m, x: m.tile(x, (2,)), (2, 3)),
+    _view("repeat_interleave", lambda m, x: m.repeat_interleave(x, 3, 1), (2, 3), "dim"),
+    _view("repeat_interleave", lambda m, x: x.repeat_interleave(2), (2, 3), "flat"),
+    _view("pad", lambda m, x: padded(m, x, (1, 2)), (2, 3), "last"),
+    _view("pad", lambda m, x: padded(m, x, (1, -1, 0, 2), value=3.0), (2, 3), "cropping"),
+    _view("pad", lambda m, x: padded(m, x, (2, 1), mode="reflect"), (2, 3), "reflect"),
+    _view("pad", lambda m, x: padded(m, x, (2, 1, 0, 1), mode="replicate"), (1, 2, 3), "replicate"),
+    _view("pad", lambda m, x: padded(m, x, (2, 1, 1, 0), mode="circular"), (1, 2, 3), "circular"),
+    _view("diag", lambda m, x: m.diag(x, 1), (3,), "vector"),
+    _view("diag", lambda m, x: m.diag(x, -1), (3, 2), "matrix"),
+    _view("diag_embed", lambda m, x: m.diag_embed(x, 1, 0, -1), (2, 3)),
+    _view("diagonal", lambda m, x: m.diagonal(x, 1), (2, 3)),
+    _view("diagonal", lambda m, x: x.permute(2, 0, 1).diagonal(-1, 1, 2), (3, 3, 2), "of a view"),
+    _view("tril", lambda m, x: m.tril(x, 1), (3, 3)),
+    _view("triu", lambda m, x: x.triu(-1), (2, 3, 3)),
+    _view("unfold", lambda m, x: x.unfold(1, 3, 1), (2, 5), "overlapping"),
+    _view("unfold", lambda m, x: x.unfold(0, 2, 2), (5, 2), "apart"),
+    _view("movedim", lambda m, x: m.movedim(x, (0, 1), (-1, 0)), (2, 3, 2)),
+    _view("swapaxes", lambda m, x: m.swapaxes(x, 0, -1), (2, 3)),
+    _view("ravel", lambda m, x: m.ravel(x.T), (2, 3)),
+    Case("meshgrid", lambda m, x, y: m.mul(*m.meshgrid(x, y, indexing="ij")), of((2,), (3,)), "ij"),
+    Case("meshgrid", lambda m, x, y: m.mul(*m.meshgrid([x, y], indexing="xy")), of((2,), (3,)), "xy"),
+]
