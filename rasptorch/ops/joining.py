@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import Any
 
-from ..autograd.mode import no_grad
 from ..autograd.node import Node
 from ..runtime.dtype import promote
 from ..runtime.errors import ShapeError
-from ..runtime.layout import MAX_RANK
+from ..runtime.layout import MAX_RANK, layout_of
 from ..tensor import Tensor, _axis
-from .creation import empty
-from .dispatch import same_device, tape
+from .dispatch import check_size, same_device, tape
 from .elementwise import fitted
 from .views import clone, copy_into, narrow, reshape, unsqueeze
 
@@ -53,29 +52,53 @@ def _check_pieces(axis: int, pieces: list[Tensor]) -> None:
             )
 
 
+class _Places:
+    """Where the pieces of one form go: which count, the layout of the whole, and each piece's first element and layout in it."""
+
+    __slots__ = ("axis", "counted", "layout", "layouts", "places")
+
+    def __init__(self, given: list[Tensor], dim: int) -> None:
+        for k, x in enumerate(given):
+            if x.ndim == 0:
+                raise ShapeError(f"cat: piece {k} is 0-d and has no dimension to join along; use stack")
+        device = same_device("cat", [x.layout for x in given])
+        self.counted = [k for k, x in enumerate(given) if x.shape != (0,)] or [0]
+        pieces = [given[k] for k in self.counted]
+        self.axis = axis = _axis("cat", dim, pieces[0].ndim)
+        _check_pieces(axis, pieces)
+        dtype = reduce(promote, [x.dtype for x in given])
+        self.layouts = [x.layout for x in pieces]
+        first = pieces[0].shape
+        self.layout = layout_of(device, dtype, (*first[:axis], sum(x.shape[axis] for x in pieces), *first[axis + 1 :]))
+        check_size("cat", self.layout)
+        self.places = []
+        start = 0
+        for x in pieces:
+            self.places.append((start * self.layout.strides[axis], layout_of(device, dtype, x.shape, self.layout.strides)))
+            start += x.shape[axis]
+
+
+_PLACES_MAX = 5_000
+_places: dict[Any, _Places] = {}
+
+
 def cat(tensors: Tensors, dim: int = 0) -> Tensor:
     """The tensors one after another along ``dim``, in their common dtype. Pieces of shape ``[0]`` are passed over."""
     given = _given("cat", tensors)
-    for k, x in enumerate(given):
-        if x.ndim == 0:
-            raise ShapeError(f"cat: piece {k} is 0-d and has no dimension to join along; use stack")
-    device = same_device("cat", [x.layout for x in given])
-    pieces = [x for x in given if x.shape != (0,)] or given[:1]
-    axis = _axis("cat", dim, pieces[0].ndim)
-    _check_pieces(axis, pieces)
-    dtype = given[0].dtype
-    for x in given[1:]:
-        dtype = promote(dtype, x.dtype)
-    lengths = [x.shape[axis] for x in pieces]
-    shape = (*pieces[0].shape[:axis], sum(lengths), *pieces[0].shape[axis + 1 :])
-    with no_grad():
-        out = empty(shape, dtype=dtype, device=device)
-        start = 0
-        for x, length in zip(pieces, lengths, strict=True):
-            if x.layout.numel:
-                copy_into(narrow(out, axis, start, length), x)
-            start += length
-    return tape(out, "cat", _grad_cat, pieces, (), (axis, [x.layout for x in pieces]))
+    key = (dim, *[x.layout for x in given])
+    found = _places.get(key)
+    if found is None:
+        found = _Places(given, dim)
+        if len(_places) >= _PLACES_MAX:
+            _places.clear()
+        _places[key] = found
+    layout = found.layout
+    out = Tensor._make(layout.device.stream().new_storage(layout.nbytes), 0, layout)
+    pieces = [given[k] for k in found.counted]
+    for x, (offset, place) in zip(pieces, found.places, strict=True):
+        if place.numel:
+            copy_into(Tensor._make(out.storage, offset, place), x)
+    return tape(out, "cat", _grad_cat, pieces, (), (found.axis, found.layouts))
 
 
 def stack(tensors: Tensors, dim: int = 0) -> Tensor:

@@ -17,7 +17,7 @@ from .record import Binding, Runner, Workers, check_index, error_words, stored_a
 
 Array = NDArray[Any]
 
-BLOCK = 1 << 15  # elements per piece: with a handful of float32 registers this stays inside a second-level cache
+BLOCK = 1 << 16  # elements per piece: few enough for a second-level cache, enough that calling NumPy costs little beside
 PARALLEL = 1 << 18  # elements from which several threads are worth it
 
 

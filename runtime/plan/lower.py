@@ -110,7 +110,8 @@ class Lowering:
         """How many invocations share one output's sum of ``length`` elements."""
         enough = -(-length // self._traits.reduce_chunk)
         busy = min(-(-self._traits.parallelism // max(outputs, 1)), length // CHUNK_MIN) if length >= SHARE_FROM else 1
-        return max(1, enough, busy)
+        wanted = max(1, enough, busy)
+        return wanted if wanted < 64 else -(-wanted // 8) * 8  # eight together read next to each other
 
     def _temporary(self, nbytes: int) -> int:
         value = self._values

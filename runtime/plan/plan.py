@@ -60,9 +60,9 @@ class ElementwiseKernel(Kernel):
 class ReduceKernel(Kernel):
     """Combine ``program``'s one result over the trailing ``reduced`` axes with ``combine`` (add, mul, maximum, minimum).
 
-    Each element of ``kept`` is reduced by ``splits`` invocations, number ``s`` taking elements ``s, s + splits, ...``; each
-    gives one partial result, and the output's axes are ``kept`` and then the splits. With one split, ``epilogue`` turns the total
-    (of dtype ``accumulate``) and the last ``late`` inputs into the outputs.
+    Each element of ``kept`` is reduced by ``splits`` invocations; the driver chooses which elements each of them takes, always the
+    same. Each gives one partial result, and the output's axes are ``kept`` and then the splits. With one split, ``epilogue`` turns the
+    total (of dtype ``accumulate``) and the last ``late`` inputs into the outputs.
     """
 
     kept: Shape

@@ -32,7 +32,9 @@ def unary_pair(name: str, dtype: str, device: str) -> tuple[rt.Tensor, torch.Ten
 
 
 def defined(name: str, dtype: str) -> bool:
-    return not (name == "neg" and dtype == "bool") and not (dtype == "bool" and name in ("square", "relu", "abs", "floor", "ceil", "round", "trunc"))
+    return not (name == "neg" and dtype == "bool") and not (
+        dtype == "bool" and name in ("square", "relu", "abs", "floor", "ceil", "round", "trunc")
+    )
 
 
 @pytest.mark.parametrize("name", ALL_UNARY)

@@ -5,13 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import numpy as np
+
 import rasptorch as rt
 from rasptorch import Tensor
+from rasptorch.runtime import settings
 from rasptorch.runtime.plan.plan import Kernel, Plan
 from rasptorch.runtime.vulkan.elementwise import bindings_of
+from tests.support.compare import assert_close
 from tests.support.counting import counting
 
 T = TypeVar("T")
+RANDOM = np.random.default_rng(0)
+Arrays = list[np.ndarray[Any, Any]]
 
 
 def planned(device: str, compute: Callable[[], T]) -> tuple[T, Plan]:
@@ -45,3 +51,25 @@ def here(array: Any, device: str) -> Tensor:
     made = rt.tensor(array, device=device)
     rt.device(device).flush()
     return made
+
+
+def arrays(count: int, *shape: int) -> Arrays:
+    return [RANDOM.standard_normal(shape).astype(np.float32) for _ in range(count)]
+
+
+def check(device: str, compute: Callable[..., Any], *given: Any, kernels: int | None = None, writes: int | None = None) -> None:
+    """``compute`` on tensors gives what it gives on arrays, in so many kernels that write so many values; unfused it does too."""
+    __tracebackhide__ = True
+    tensors = [here(x, device) for x in given]
+    made, plan = planned(device, lambda: compute(*tensors))
+    if kernels is not None:
+        assert len(plan.kernels) == kernels, kinds(plan)
+    if writes is not None:
+        assert stored(plan) == writes
+    with settings.override(fuse=False):
+        alone, _ = planned(device, lambda: compute(*tensors))
+    expected = compute(*given)
+    several = isinstance(made, (list, tuple))
+    for got, one, want in zip(*(x if several else [x] for x in (made, alone, expected)), strict=True):
+        assert_close(got, want, check_dtype=False)
+        assert_close(one, want, check_dtype=False)

@@ -195,7 +195,8 @@ class Model:
             return
         plain = {"neg": np.negative, "abs": np.abs, "relu": lambda v: np.maximum(v, 0)}
         smooth: dict[str, Callable[[Array], Array]] = {
-            "tanh": np.tanh, "sigmoid": lambda v: 1 / (1 + np.exp(-v)), "hypot": lambda v: np.sqrt(v * v + 1), "gauss": lambda v: np.exp(-v * v),
+            "tanh": np.tanh, "sigmoid": lambda v: 1 / (1 + np.exp(-v)),
+            "hypot": lambda v: np.sqrt(v * v + 1), "gauss": lambda v: np.exp(-v * v),
         }  # fmt: skip
         names = list(plain) if x.facts.dtype == "int32" else [*plain, *smooth]
         name = names[c % len(names)]
@@ -235,9 +236,7 @@ class Model:
             return
         facts = [self.pool[k].facts for k in (x, y)]
         self._note("where", (condition, x, y))
-        self._push(
-            result, facts[0].dtype, max(f.error for f in facts), any(f.loose for f in facts), all(f.exact for f in facts)
-        )
+        self._push(result, facts[0].dtype, max(f.error for f in facts), any(f.loose for f in facts), all(f.exact for f in facts))
 
     def _cast(self, a: int, b: int, c: int) -> None:
         at = a % len(self.pool)

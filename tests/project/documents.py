@@ -32,6 +32,7 @@ _WHAT = {
     ".pre-commit-config.yaml": "ruff and mypy before each commit",
     "LICENSE": "MIT",
     "pyproject.toml": "the package, its dependencies, and the settings of ruff, mypy and pytest",
+    "shaders/manifest.json": "fingerprints of the hand-written kernels' sources and SPIR-V, checked by a test",
     "rasptorch/py.typed": "tells type checkers that the package is typed",
 }
 
@@ -79,7 +80,7 @@ def run(name: str) -> int:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     everything = blocks(name)
     ran = 0
-    for block, after in zip(everything, [*everything[1:], None], strict=True):
+    for block, after in zip(everything, [*everything[1:], None], strict=False):
         if block.language == "python":
             compare(name, block, after, output_of(name, block, namespace))
             ran += 1
@@ -146,11 +147,13 @@ def summary(name: str) -> str:
     """One sentence about a file: the first of its docstring, its first comment, or its title."""
     if name in _WHAT:
         return _WHAT[name]
+    if name.endswith(".spv"):
+        return f"the SPIR-V of {Path(name).stem}.comp"
     if name.endswith(".py"):
         words = " ".join((ast.get_docstring(parsed(name)) or "").split("\n\n")[0].split())
         return re.split(r"(?<=[.?!]) ", words)[0]
     for line in page(name).splitlines():
-        found = re.match(r"(?:#+|<title>) ?(?!!)([^<]+)", line.strip())
+        found = re.match(r"(?:#+|//|<title>) ?(?!!)([^<]+)", line.strip())
         if found and "shellcheck" not in line:
             return re.split(r"(?<=[.?!]) ", found[1].strip())[0]
     raise AssertionError(f"{name} does not say what it is: add it to _WHAT in tests/project/documents.py")

@@ -1,0 +1,136 @@
+"""A minute's worth of side-by-side figures: the table in docs/performance.md. `python tools/quick_figures.py`
+
+For more variants and statistics see `tools/benchmark.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from statistics import median
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+
+import rasptorch as rt
+from rasptorch import nn, optim
+from rasptorch.nn import functional as F
+
+ROUNDS = 5
+
+
+def interleaved(named: dict[str, Callable[[], Any]]) -> dict[str, float]:
+    """Median seconds of each, all run in turn."""
+    times: dict[str, list[float]] = {name: [] for name in named}
+    for function in named.values():
+        function()
+    for _ in range(ROUNDS):
+        for name, function in named.items():
+            began = perf_counter()
+            function()
+            times[name].append(perf_counter() - began)
+    return {name: median(values) for name, values in times.items()}
+
+
+def show(title: str, seconds: dict[str, float], unit: str, per: Callable[[float], float]) -> None:
+    base = seconds["numpy"]
+    cells = ", ".join(f"{name} {per(s):.4g} {unit} ({base / s:.2f}x)" for name, s in seconds.items())
+    print(f"{title}: {cells}", flush=True)
+
+
+def chain() -> None:
+    rng = np.random.default_rng(0)
+    arrays = [rng.random((64, 64), dtype=np.float32) for _ in range(3)]
+
+    def run(x: Any, a: Any, b: Any) -> Any:
+        for _ in range(100):
+            x = x * a
+            x = x + b
+        return x
+
+    named: dict[str, Callable[[], Any]] = {"numpy": lambda: run(*arrays)}
+    for device in ("cpu", "gpu"):
+        tensors = [rt.tensor(a, device=device) for a in arrays]
+        replay = rt.capture(run)
+        named[f"{device} eager"] = lambda t=tensors: run(*t).readback().wait()  # type: ignore[misc]
+        named[f"{device} captured"] = lambda t=tensors, f=replay: f(*t).readback().wait()  # type: ignore[misc]
+    show("200 operations on 64x64, result read", interleaved(named), "us/op", lambda s: s / 200 * 1e6)
+
+
+def wide() -> None:
+    rng = np.random.default_rng(0)
+    x, y = (rng.random(4 << 20, dtype=np.float32) for _ in range(2))
+
+    def nine(x: Any, y: Any, relu: Any) -> Any:
+        return relu((x * y + x) * 0.5 - y * 0.25 + 1.0) * x - y
+
+    named: dict[str, Callable[[], Any]] = {"numpy": lambda: nine(x, y, lambda v: np.maximum(v, 0))}
+    for device in ("cpu", "gpu"):
+        a, b = rt.tensor(x, device=device), rt.tensor(y, device=device)
+
+        def run(a: Any = a, b: Any = b, device: str = device) -> None:
+            kept = nine(a, b, rt.relu)
+            rt.synchronize(device)
+            del kept
+
+        named[device] = run
+    show("9 operations on 4 Mi floats", interleaved(named), "ms", lambda s: s * 1e3)
+
+
+def products() -> None:
+    rng = np.random.default_rng(0)
+    for n in (256, 512, 1024):
+        a, b = (rng.random((n, n), dtype=np.float32) for _ in range(2))
+        named: dict[str, Callable[[], Any]] = {"numpy": lambda a=a, b=b: a @ b}  # type: ignore[misc]
+        for device in ("cpu", "gpu"):
+            x, y = rt.tensor(a, device=device), rt.tensor(b, device=device)
+
+            def run(x: Any = x, y: Any = y, device: str = device) -> None:
+                kept = x @ y
+                rt.synchronize(device)
+                del kept
+
+            named[device] = run
+        show(f"matmul {n}", interleaved(named), "GFLOP/s", lambda s, n=n: 2 * n**3 / s / 1e9)  # type: ignore[misc]
+
+
+def training() -> None:
+    rng = np.random.default_rng(0)
+    data, classes = rng.standard_normal((64, 784)).astype(np.float32), rng.integers(0, 10, 64)
+    steps: dict[str, Callable[[], Any]] = {}
+    for device in ("cpu", "gpu"):
+        rt.manual_seed(0)
+        net = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)).to(device)
+        optimizer = optim.SGD(net.parameters(), lr=0.05)
+        x, y = rt.tensor(data, device=device), rt.tensor(classes, device=device)
+
+        def step(net: Any = net, optimizer: Any = optimizer, x: Any = x, y: Any = y) -> float:
+            optimizer.zero_grad()
+            loss = F.cross_entropy(net(x), y)
+            loss.backward()
+            optimizer.step()
+            return float(loss.readback().wait())
+
+        steps[device] = step
+    weights = [rng.standard_normal(s).astype(np.float32) for s in ((784, 512), (512, 512), (512, 10))]
+
+    def multiplications() -> None:
+        """The eight matrix products of the step, and nothing else."""
+        one, two, three = weights
+        h1 = data @ one
+        h2 = h1 @ two
+        g = h2 @ three
+        h2.T @ g
+        g2 = g @ three.T
+        h1.T @ g2
+        g1 = g2 @ two.T
+        data.T @ g1
+
+    show("MLP step (numpy: its matrix products alone)", interleaved({"numpy": multiplications, **steps}), "steps/s", lambda s: 1 / s)
+
+
+if __name__ == "__main__":
+    chain()
+    wide()
+    products()
+    training()
