@@ -4,12 +4,17 @@ The first call with inputs of some form runs the function and keeps the batch it
 touches what it is at replay: an input, something that lives outside the function (parameters, optimiser state, gradients), or a
 result. A replay then binds storages and submits; no operation runs in Python. Scalars that must change from call to call (draws of
 random numbers, an optimiser's step size) come from functions noted by `live` and are computed anew each time.
+
+While a thread captures, it may not do what a replay could not: wait, read a value, or use another stream.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from threading import get_ident
+from typing import TYPE_CHECKING, Final
+from weakref import finalize
 
 from .errors import RasptorchError
 from .storage import Slot, Storage
@@ -21,33 +26,78 @@ if TYPE_CHECKING:
 
 
 class CaptureError(RasptorchError, RuntimeError):
-    """Something a captured function may not do."""
+    """Something a captured function may not do, or may not be done to a stream that is being captured."""
+
+
+class Recording:
+    """A capture under way: one thread's, on one stream."""
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream: Final = stream
+        self.thread: Final = get_ident()
+        self.scalars: list[tuple[int, Callable[[], Sequence[float]]]] = []
+
+
+# All captures under way. Empty nearly always, which is what enqueueing looks at first.
+active: list[Recording] = []
+
+
+def current() -> Recording | None:
+    """The capture this thread is in."""
+    if not active:
+        return None
+    thread = get_ident()
+    return next((recording for recording in active if recording.thread == thread), None)
+
+
+def refuse(what: str) -> None:
+    """Raise `CaptureError` if this thread is in a capture; ``what`` the function did that it cannot."""
+    if current() is not None:
+        raise CaptureError(
+            f"{what} inside a captured function: its commands are only submitted when it returns, and a replay runs no Python; "
+            "return the tensor and read it outside"
+        )
+
+
+def check_stream(stream: Stream) -> None:
+    """`CaptureError` where this thread may not enqueue on ``stream`` because of a capture. For when `active` is not empty."""
+    mine = current()
+    if mine is not None and mine.stream is not stream:
+        raise CaptureError(
+            f"a captured function can only use one device and one stream: it is being captured on {mine.stream.name}, "
+            f"and this would be enqueued on {stream.name}"
+        )
+    if mine is None and stream.capturing is not None:
+        raise CaptureError(
+            f"another thread is capturing a function on {stream.name}: its commands would become part of it; "
+            "use a stream of this thread's own (`with rt.stream(s):`), or wait until the capture is over"
+        )
 
 
 def live(stream: Stream, compute: Callable[[], Sequence[float]]) -> Sequence[float]:
     """The scalars of the command that is enqueued next; computed again at every replay if ``stream`` is being captured."""
-    recording = stream.capturing
-    if recording is not None:
-        recording.note_scalars(compute)
+    recording = current()
+    if recording is not None and recording.stream is stream:
+        recording.scalars.append((stream.scalars_so_far(), compute))
     return compute()
 
 
-class Recording:
-    """A capture under way on one stream."""
-
-    def __init__(self, stream: Stream) -> None:
-        self._stream = stream
-        self.scalars: list[tuple[int, Callable[[], Sequence[float]]]] = []
-
-    def note_scalars(self, compute: Callable[[], Sequence[float]]) -> None:
-        self.scalars.append((self._stream.scalars_so_far(), compute))
-
-    def refuse(self) -> None:
-        """Called when something would have submitted the batch halfway."""
-        raise CaptureError(
-            "a captured function cannot read a value back, synchronise, or hand a tensor to another stream: its commands are only "
-            "submitted when it returns; return the tensor and read it outside"
-        )
+@contextmanager
+def outside(stream: Stream) -> Iterator[None]:
+    """Commands enqueued in this block are not captured: for state that is made once, at the first step. They use nothing captured."""
+    recording = current()
+    if recording is None or recording.stream is not stream:
+        yield
+        return
+    with stream.device.lock:
+        kept = stream.set_aside()
+        active.remove(recording)
+        try:
+            yield
+            stream.submit()
+        finally:
+            active.append(recording)
+            stream.take_back(kept)
 
 
 class Captured:
@@ -59,7 +109,7 @@ class Captured:
         self._stream = stream
         self._plan = plan
         self._scalars = list(batch.scalars)
-        self._live = recording.scalars
+        self._live = list(recording.scalars)
         self._commands = batch.commands
         self._nbytes = [slot.nbytes for slot in batch.slots]
         numbers = {id(slot): k for k, slot in enumerate(batch.slots)}
@@ -70,22 +120,38 @@ class Captured:
         mine |= {n for n in self.result_numbers if n is not None and n in fresh}
         # Everything else keeps its place: parameters, state, gradients that somebody holds on to.
         self._fixed = [None if k in mine else slot for k, slot in enumerate(batch.slots)]
-        self._made = [n for n in self.result_numbers if n is not None and n in fresh]
+        self._outside = {id(slot) for k, slot in enumerate(batch.slots) if k not in mine and k not in fresh}
+        self._made = list(dict.fromkeys(n for n in self.result_numbers if n is not None and n in fresh))
+        finalize(self, stream.device.recordings.abandon, plan)
 
     def makes(self, position: int) -> bool:
         """Whether result number ``position`` is a storage that every replay makes anew."""
         return self.result_numbers[position] in self._made
 
+    def fits(self, inputs: Sequence[Slot]) -> bool:
+        """Whether the inputs are none of the storages that the function uses anyway: the plan took them for different ones."""
+        return not any(id(slot) in self._outside for slot in inputs)
+
     def replay(self, inputs: Sequence[Slot]) -> dict[int, Storage]:
         """Submit once more; returns the new storages of the results by their positions. Only enqueues."""
         stream = self._stream
+        refuse("calling another captured function")
+        stream.make_room_if_crowded()
         with stream.device.lock:
+            if stream.failure is not None:
+                raise stream.failure
+            if active:
+                check_stream(stream)
             stream.submit()
             slots = list(self._fixed)
             for number, slot in zip(self._input_numbers, inputs, strict=True):
                 if number is not None:
-                    stream.take_over(slot)
                     slots[number] = slot
+            for known in slots:
+                if known is not None:
+                    if known.failure is not None:
+                        raise known.failure
+                    stream.take_over(known)
             made = {}
             for number in self._made:
                 storage = Storage(Slot(stream, self._nbytes[number]))
@@ -98,7 +164,6 @@ class Captured:
                 values = compute()
                 scalars[at : at + len(values)] = values
             stream.launch(bound, self._plan, list(scalars), self._commands)
-        stream.make_room_if_crowded()
         return {k: made[n] for k, n in enumerate(self.result_numbers) if n in made}
 
     def _touch(self, bound: dict[int, Slot]) -> None:

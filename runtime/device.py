@@ -13,8 +13,8 @@ from weakref import WeakSet
 
 import numpy as np
 
+from . import capture, settings
 from . import dtype as dt
-from . import settings
 from .buffer import Memory
 from .command import CommandSpec, Program, step
 from .errors import DeviceError
@@ -153,6 +153,7 @@ class Device:
         from .fence import Fence
         from .readback import Readback
 
+        capture.refuse("reading a value back")
         self.check_process()
         with self.lock:
             slot = storage.slot

@@ -61,7 +61,7 @@ TABLE = (
     Setting("plan_cache", "RASPTORCH_PLAN_CACHE", "plans kept per device"),
     Setting("recordings", "RASPTORCH_RECORDINGS", "recorded command buffers kept per plan"),
     Setting("host_threads", "RASPTORCH_HOST_THREADS", "threads the cpu device computes with; 0: one per core"),
-    Setting("matmul", "RASPTORCH_MATMUL", "force a matmul variant by name; auto: chosen by device traits"),
+    Setting("matmul", "RASPTORCH_MATMUL", "force a matmul variant: texel, tall, vector, wide or tiled; auto: chosen by device traits"),
     Setting(
         "dispatch_work",
         "RASPTORCH_DISPATCH_WORK",

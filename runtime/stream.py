@@ -11,7 +11,7 @@ from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
 
-from . import settings, waiting
+from . import capture, settings, waiting
 from .batch import Batch
 from .buffer import Buffer, Memory
 from .capture import Captured, CaptureError, Recording
@@ -74,6 +74,8 @@ class Stream:
         began = perf_counter() if watched else 0.0
         if self._crowded:
             self._make_room()  # first: where it raises, nothing has been enqueued
+        if capture.active:
+            capture.check_stream(self)
         with self._lock:
             if self.failure is not None:
                 raise self.failure
@@ -163,14 +165,15 @@ class Stream:
     def submit(self) -> Fence:
         """As `flush`, but never waits for room: for those who wait for something anyway, or may not wait."""
         with self._lock:
-            if self._batch.commands:
+            if self.capturing is not None:
+                # For another thread, what is being captured has not happened yet.
+                capture.refuse("submitting commands (synchronising, waiting, changing streams)")
+            elif self._batch.commands:
                 with Uninterrupted():
                     self._flush()
             return Fence(self, self.submitted)
 
     def _flush(self) -> Plan:
-        if self.capturing is not None:
-            self.capturing.refuse()
         if self.failure is not None:
             raise self.failure
         batch, self._batch = self._batch, Batch()
@@ -317,18 +320,19 @@ class Stream:
 
     def begin_capture(self) -> Recording:
         """From now on commands are kept together until `end_capture`; nothing else may submit them."""
+        capture.refuse("another capture")
         with self._lock:
             if self.capturing is not None:
-                raise CaptureError("captures cannot be nested on one stream")
+                raise CaptureError(f"another thread is capturing a function on {self.name}")
             self.submit()
             self.capturing = Recording(self)
+            capture.active.append(self.capturing)
             return self.capturing
 
     def end_capture(self, inputs: Sequence[Slot], results: Sequence[Storage]) -> Captured | None:
         """Run what was gathered, and keep it. None if there was nothing to run."""
         with self._lock:
-            recording, self.capturing = self.capturing, None
-            batch = self._batch
+            recording, batch = self._end_recording(), self._batch
             if recording is None or not batch.commands:
                 return None
             plan = self._flush()
@@ -337,11 +341,28 @@ class Stream:
     def cancel_capture(self, problem: BaseException) -> None:
         """Forget what was gathered since `begin_capture`: the function did not come to its end."""
         with self._lock:
-            self.capturing = None
+            self._end_recording()
             batch, self._batch = self._batch, Batch()
             self.device.gathering_streams.discard(self)
             for index in batch.fresh:
                 batch.slots[index].failure = problem
+
+    def _end_recording(self) -> Recording | None:
+        recording, self.capturing = self.capturing, None
+        if recording is not None:
+            capture.active.remove(recording)
+        return recording
+
+    def set_aside(self) -> tuple[Recording | None, Batch]:
+        """Gather a batch of its own for a while, in the middle of a capture; `take_back` goes on with the capture."""
+        kept = self.capturing, self._batch
+        self.capturing, self._batch = None, Batch()
+        return kept
+
+    def take_back(self, kept: tuple[Recording | None, Batch]) -> None:
+        self.capturing, self._batch = kept
+        if self._batch.commands:
+            self.device.gathering_streams.add(self)
 
     def commands_gathered(self) -> int:
         return self._batch.commands

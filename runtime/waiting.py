@@ -14,7 +14,7 @@ from contextvars import ContextVar
 from time import monotonic, perf_counter
 from typing import TYPE_CHECKING, Any
 
-from . import settings
+from . import capture, settings
 from .errors import BlockingInTrio, TooMuchInFlight, WaitingForbidden
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def _check_allowed(what: str) -> None:
 
 def wait_blocking(fence: Fence, timeout: float | None = None) -> None:
     """Block this thread until ``fence`` is done. ``timeout`` in seconds; `TimeoutError` past it."""
+    capture.refuse("waiting")
     stream = fence.stream
     _submit_up_to(fence)
     if not fence.is_done():
@@ -117,6 +118,7 @@ async def wait_trio(fence: Fence) -> None:
     """Wait in a Trio task; always a checkpoint. Cancelling it neither loses the work nor stops the device."""
     import trio
 
+    capture.refuse("waiting")
     stream, device = fence.stream, fence.stream.device
     _submit_up_to(fence)
     if fence.is_done():

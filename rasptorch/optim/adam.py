@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..ops.creation import zeros_like
 from ..ops.program import ProgramWriter
 from ..ops.update import Update
 from ..tensor import Tensor
@@ -121,10 +120,9 @@ class Adam(Optimizer):
 
     def _update(self, parameter: Tensor, gradient: Tensor, group: Group, state: dict[str, Any]) -> None:
         if "exp_avg" not in state:
-            plain = parameter.detach()
-            state.update(step=0, exp_avg=zeros_like(plain), exp_avg_sq=zeros_like(plain))
+            state.update(step=0, exp_avg=self._zeros(parameter), exp_avg_sq=self._zeros(parameter))
         if group["amsgrad"] and "max_exp_avg_sq" not in state:
-            state["max_exp_avg_sq"] = zeros_like(parameter.detach())
+            state["max_exp_avg_sq"] = self._zeros(parameter)
         decay = group["weight_decay"]
         decays = NONE if decay == 0 else DECOUPLED if group["decoupled_weight_decay"] else COUPLED
         options = int(group["maximize"]), decays

@@ -8,7 +8,8 @@ from typing import Any
 
 from ..autograd.mode import enable_grad
 from ..nn.module import clear_gradients
-from ..ops.creation import tensor
+from ..ops.creation import tensor, zeros_like
+from ..runtime.capture import outside
 from ..runtime.errors import RasptorchError
 from ..tensor import Tensor
 
@@ -99,6 +100,12 @@ class Optimizer:
     def _update(self, parameter: Tensor, gradient: Tensor, group: Group, state: dict[str, Any]) -> None:
         """Enqueue the change of one parameter."""
         raise NotImplementedError(f"{type(self).__name__} does not define _update()")
+
+    @staticmethod
+    def _zeros(parameter: Tensor) -> Tensor:
+        """State to start with. In a step that is being captured it is made outside of that: replays go on from where it is."""
+        with outside(parameter.device.stream()):
+            return zeros_like(parameter.detach())
 
     # -- state -----------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ..ops.creation import zeros_like
 from ..ops.program import ProgramWriter
 from ..ops.update import Update
 from ..tensor import Tensor
@@ -89,7 +88,7 @@ class SGD(Optimizer):
             _plain((maximize, decays), (parameter,), (gradient,), lambda: (group["lr"], group["weight_decay"]))
             return
         if "momentum_buffer" not in state:
-            state["momentum_buffer"] = zeros_like(parameter.detach())
+            state["momentum_buffer"] = self._zeros(parameter)
             first = True
         else:
             first = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
@@ -65,9 +65,16 @@ class RecordingCache:
     def __init__(self, device: Device) -> None:
         self._device = device
         self._leaving: list[Recorded] = []
+        self._abandoned: deque[Plan] = deque()
+
+    def abandon(self, plan: Plan) -> None:
+        """From any thread, also from the garbage collector: whoever kept ``plan`` outside of the plan cache is gone."""
+        self._abandoned.append(plan)
 
     def find(self, plan: Plan, buffers: list[Buffer], stream: Stream, value: int) -> tuple[Any, bool]:
         """A recording of ``plan`` on ``buffers`` for submission ``value`` of ``stream``; and whether it existed."""
+        while self._abandoned:
+            self.forget(self._abandoned.popleft())
         if self._leaving:
             self._release_idle()
         device = self._device

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from ..command import Program
 from ..driver import Traits
-from .plan import Kernel, MatmulKernel, Operand, ReduceKernel, ShaderKernel
+from .plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, ReduceKernel
 
 CARVE_FROM = 4 << 20  # bytes from which outputs may share an arena: below, whole buffers are found again faster
 CARVE_LEAST = 1 << 15  # bytes of each of them at least
@@ -131,29 +132,41 @@ def donations(
             touching[access.value] = touching.get(access.value, 0) + 1
     gifts: dict[int, int] = {}
     for kernel in level:
+        program, inputs = _element_by_element(kernel)
         givers = [
-            o for o in _walked_like_outputs(kernel)
+            (o, register) for o, register in inputs
             if touching[o.value] == 1 and o.value in lives and lives[o.value][0] < number == lives[o.value][1]
         ]  # fmt: skip
-        for output in kernel.outputs:
+        for position, output in enumerate(kernel.outputs if givers else ()):
             if touching[output.value] == 1 and output.value in lives and lives[output.value][0] == number:
-                for giver in givers:
-                    if _same_place(giver, output) and sizes[giver.value] == sizes[output.value]:
+                for giver, register in givers:
+                    same = _same_place(giver, output) and sizes[giver.value] == sizes[output.value]
+                    if same and register in _needed(program, position):
                         gifts[output.value] = giver.value
-                        givers.remove(giver)
+                        givers.remove((giver, register))
                         break
     return gifts
 
 
-def _walked_like_outputs(kernel: Kernel) -> Sequence[Operand]:
-    """Inputs of which the invocation that writes an element reads just that element, before it writes."""
-    if isinstance(kernel, ShaderKernel):
-        return ()
+def _element_by_element(kernel: Kernel) -> tuple[Program, list[tuple[Operand, int]]]:
+    """Inputs of which the invocation that writes an element reads just that one, with their registers in the program that follows."""
+    if isinstance(kernel, ElementwiseKernel):
+        return kernel.program, [(o, k) for k, o in enumerate(kernel.inputs)]
     if isinstance(kernel, MatmulKernel):
-        return kernel.inputs[2:]
-    if isinstance(kernel, ReduceKernel):
-        return kernel.inputs[len(kernel.inputs) - kernel.late :] if kernel.splits == 1 else ()
-    return kernel.inputs
+        return kernel.epilogue, [(o, k) for k, o in enumerate(kernel.inputs[2:], 1)]
+    if isinstance(kernel, ReduceKernel) and kernel.splits == 1:
+        return kernel.epilogue, [(o, k) for k, o in enumerate(kernel.inputs[len(kernel.inputs) - kernel.late :], 1)]
+    return Program((), (), (), ()), []
+
+
+def _needed(program: Program, position: int) -> set[int]:
+    """The registers that a result is computed from. What is read for another result might be read after this one is written."""
+    first = len(program.inputs) + len(program.scalars)
+    needed = {program.results[position]}
+    for k in range(len(program.steps) - 1, -1, -1):
+        if first + k in needed:
+            needed.update(program.steps[k].args)
+    return needed
 
 
 def _same_place(a: Operand, b: Operand) -> bool:

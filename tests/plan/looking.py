@@ -11,7 +11,7 @@ import rasptorch as rt
 from rasptorch import Tensor
 from rasptorch.runtime import settings
 from rasptorch.runtime.plan.plan import Kernel, Plan
-from rasptorch.runtime.vulkan.elementwise import bindings_of
+from rasptorch.runtime.vulkan.operands import bindings_of
 from tests.support.compare import assert_close
 from tests.support.counting import counting
 
@@ -73,3 +73,8 @@ def check(device: str, compute: Callable[..., Any], *given: Any, kernels: int | 
     for got, one, want in zip(*(x if several else [x] for x in (made, alone, expected)), strict=True):
         assert_close(got, want, check_dtype=False)
         assert_close(one, want, check_dtype=False)
+
+
+def ramp(n: int, device: str) -> Tensor:
+    """0, 1, 2, ... as float32 on ``device``, already there."""
+    return here(np.arange(n, dtype=np.float32), device)

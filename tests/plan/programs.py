@@ -193,7 +193,7 @@ class Model:
             self._note("logical_not", (at,))
             self._push(~x.array, "bool")
             return
-        plain = {"neg": np.negative, "abs": np.abs, "relu": lambda v: np.maximum(v, 0)}
+        plain: dict[str, Callable[[Array], Array]] = {"neg": np.negative, "abs": np.abs, "relu": lambda v: np.maximum(v, 0)}
         smooth: dict[str, Callable[[Array], Array]] = {
             "tanh": np.tanh, "sigmoid": lambda v: 1 / (1 + np.exp(-v)),
             "hypot": lambda v: np.sqrt(v * v + 1), "gauss": lambda v: np.exp(-v * v),
@@ -380,8 +380,8 @@ class Model:
             error = terms * (x.facts.error + EPS * size) if not exact and dtype == "float32" else 0.0
             self._push(result.astype(np.int32) if dtype == "int32" else result, dtype, error, not exact, exact)
             return
-        function = {"any": np.any, "all": np.all, "amax": np.max, "amin": np.min}[name]
-        self._push(function(x.array, axis=axes, keepdims=keep), x.facts.dtype, x.facts.error, x.facts.loose, x.facts.exact)
+        functions: dict[str, Callable[..., Any]] = {"any": np.any, "all": np.all, "amax": np.max, "amin": np.min}
+        self._push(functions[name](x.array, axis=axes, keepdims=keep), x.facts.dtype, x.facts.error, x.facts.loose, x.facts.exact)
 
     def _matmul(self, a: int, b: int, c: int) -> None:
         places = [k for k, v in enumerate(self.pool) if v.array.ndim == 2 and v.facts.dtype in ("float32", "int32")]

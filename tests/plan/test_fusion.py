@@ -61,6 +61,27 @@ def test_diamonds_and_trees(device: str) -> None:
     check(device, tree, *arrays(4, 33), kernels=1, writes=1)
 
 
+def test_a_group_can_come_to_follow_one_that_began_later(device: str) -> None:
+    """The sum does not fit into one kernel with what reads it until nobody else is left to read it."""
+    given = arrays(7, 40)
+    a, *others = (here(v, device) for v in given)
+
+    def late() -> Tensor:
+        rt.manual_seed(8)
+        noise = rt.rand(40, device=device)
+        total = a + 0.0
+        for x in others:
+            total = total + x
+        mixed = noise + total
+        del noise, total
+        return mixed * a
+
+    out, plan = planned(device, late)
+    assert len(plan.kernels) == 1
+    rt.manual_seed(8)
+    assert_close(out, (rt.rand(40, device=device).numpy() + sum(given)) * given[0], rtol=1e-4, atol=1e-5)
+
+
 def test_the_same_computation_is_done_once(device: str) -> None:
     x = here(np.ones(5, np.float32), device)
     _, plan = planned(device, lambda: (x * x) + (x * x) + (x * x))

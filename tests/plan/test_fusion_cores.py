@@ -64,6 +64,20 @@ def test_two_cores_are_two_kernels(device: str) -> None:
 
 # -- in place -----------------------------------------------------------------------------------------------------
 @pytest.mark.every_driver
+def test_what_a_core_reads_is_not_written_by_its_epilogue(device: str) -> None:
+    """Other invocations still read what one of them would already have replaced."""
+    a, b = arrays(2, 64, 64)
+    x, y = here(a, device), here(b, device)
+    _, plan = planned(device, lambda: [x.add_(x @ y)])
+    assert kinds(plan) == ["matmul", "elementwise"]
+    assert_close(x, a + a @ b, rtol=1e-4, atol=1e-4)
+    row = here(a[:1].copy(), device)
+    _, plan = planned(device, lambda: [row[0].sub_(row.sum(0) * 2)])
+    assert kinds(plan) == ["reduce", "elementwise"]
+    assert_close(row, -a[:1])
+
+
+@pytest.mark.every_driver
 def test_writes_in_place_inside_a_group(device: str) -> None:
     x = here(np.arange(6, dtype=np.float32), device)
 

@@ -240,7 +240,9 @@ def train_for(device: str, steps: int) -> None:
         rt.synchronize(device)
     gc.collect()
     assert (n.submissions, n.plan_hits, n.plan_misses) == (steps, steps, 0)
-    assert (n.recordings_made, n.recordings_reused) == (0, steps)
+    # Where a recording can only run once at a time, one more may be needed when more submissions than before are in flight.
+    more = 0 if rt.device(device).driver.traits.reentrant_recordings else settings.current.in_flight + 1
+    assert n.recordings_made <= more and n.recordings_made + n.recordings_reused == steps
     assert (n.allocations, n.pipelines_created, n.bytes_reserved) == (0, 0, 0)
     assert abs(n.bytes_in_use) < 1024
     assert rt.statistics(device).bytes_reserved == reserved

@@ -10,18 +10,28 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rasptorch.runtime import dtype as dt
+from rasptorch.runtime.command import Program, step
 from rasptorch.runtime.hazards import Access
 from rasptorch.runtime.plan.place import gaps, lifetimes, place
-from rasptorch.runtime.plan.plan import Kernel, Operand, ShaderKernel
+from rasptorch.runtime.plan.plan import ElementwiseKernel, Kernel, Operand, ShaderKernel
 
 
 def kernel(reads: list[int], writes: list[int]) -> Kernel:
-    """A kernel that touches whole values of 4 bytes."""
+    """An elementwise kernel that touches whole values of 4 bytes; every result comes from all inputs."""
 
     def operand(value: int) -> Operand:
         return Operand(value, 0, dt.float32, (1,), Access(value, 0, 4))
 
-    return Kernel(("k",), tuple(map(operand, reads)), tuple(map(operand, writes)), (), None)
+    return elementwise(tuple(map(operand, reads)), tuple(map(operand, writes)))
+
+
+def elementwise(inputs: tuple[Operand, ...], outputs: tuple[Operand, ...], from_all: bool = True) -> ElementwiseKernel:
+    """Every result is the sum of all inputs, or, not ``from_all``, the last input alone."""
+    count = len(inputs)
+    steps = [step("add", dt.float32, (0 if k == 1 else count + k - 2, k)) for k in range(1, count)] if from_all else []
+    scalars = () if inputs else (dt.float32,)
+    program = Program((dt.float32,) * count, scalars, tuple(steps), (max(count - 1, 0) + len(steps),) * len(outputs))
+    return ElementwiseKernel(("k",), inputs, outputs, (0,) * len(scalars), None, (1,), program)
 
 
 @st.composite
@@ -75,7 +85,7 @@ def test_a_chain_needs_one_place() -> None:
 
 
 def test_a_chain_of_other_kernels_needs_two() -> None:
-    levels = [[ShaderKernel(*base(kernel([k - 1] if k else [], [k])), "softmax", ())] for k in range(10)]
+    levels = [[ShaderKernel(*base(kernel([k - 1] if k else [], [k])), "softmax", 1, ())] for k in range(10)]
     placed = place(levels, dict.fromkeys(range(10), 256), 256)
     assert placed.size == 512 and len(set(placed.offsets.values())) == 2 and placed.donated == {}
 
@@ -84,7 +94,10 @@ def base(k: Kernel) -> tuple[Any, ...]:
     return k.names, k.inputs, k.outputs, k.scalars, k.errors
 
 
-@pytest.mark.parametrize("why", ["read twice", "read by two kernels", "larger", "elsewhere", "other steps", "wider", "lives on"])
+WHY = ["read twice", "read by two kernels", "larger", "elsewhere", "other steps", "wider", "lives on", "for another result"]
+
+
+@pytest.mark.parametrize("why", WHY)
 def test_bytes_are_only_taken_over_where_nobody_else_needs_them(why: str) -> None:
     giver, taker = Operand(0, 0, dt.float32, (1,), Access(0, 0, 64)), Operand(1, 0, dt.float32, (1,), Access(1, 0, 64))
     sizes, reads, others = {0: 64, 1: 64}, [giver], list[Kernel]()
@@ -102,10 +115,12 @@ def test_bytes_are_only_taken_over_where_nobody_else_needs_them(why: str) -> Non
         reads[0] = replace(giver, dtype=dt.float16)
     elif why == "lives on":
         others = [kernel([], [5])]
-    middle = Kernel(("k",), tuple(reads), (taker,), (), None)
+    elif why == "for another result":
+        reads.append(replace(giver, value=6, access=Access(6, 0, 64)))
+    middle = elementwise(tuple(reads), (taker,), why != "for another result")
     levels = [[kernel([], [0])], [middle, *others], [kernel([1, 0] if why == "lives on" else [1], [])]]
     assert place(levels, sizes, 64).donated == {}
-    plain = [levels[0], [Kernel(("k",), (giver,), (taker,), (), None)], [kernel([1], [])]]
+    plain = [levels[0], [elementwise((giver,), (taker,))], [kernel([1], [])]]
     assert place(plain, {0: 64, 1: 64}, 64).donated == {1: 0}
 
 
