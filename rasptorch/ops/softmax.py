@@ -34,7 +34,7 @@ def _rows(name: str, x: Tensor, dim: int, gradient: Callable[[Node, Tensor], tup
         out = layout_of(layout.device, layout.dtype, layout.shape)
         columns = layout.shape[-1]
         rows = layout.numel // columns if columns else 0
-        spec = _specs.put(key, CommandSpec("shader", name, (layout,), (out,), None, (name, rows, columns)))
+        spec = _specs.put(key, CommandSpec("shader", name, (layout,), (out,), None, (name, 40 * rows * columns, rows, columns)))
     return tape(enqueue(spec, (x,)), name, gradient, (source,), (), axis, keep_output=True)
 
 

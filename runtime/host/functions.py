@@ -125,6 +125,29 @@ def _where(condition: Array, yes: Array, no: Array, out: Array) -> None:
 # floating-point functions
 
 
+def _alike(ufunc: np.ufunc) -> Function:
+    """``ufunc``, whose values do not depend on how its operands lie.
+
+    On processors with wide vectors NumPy has two codes for many functions, one for long contiguous arrays and one for
+    all others, and their last bits differ. A value here is the same whatever it was computed with: so only the former
+    is ever used, on copies where that is needed.
+    """
+
+    def compute(*operands: Array) -> None:
+        out = operands[-1]
+        if out.size >= 2 and all(x.flags.c_contiguous and x.shape == out.shape for x in operands):
+            ufunc(*operands)
+            return
+        copies = []
+        for x in operands:
+            copies.append(np.ones(max(out.size, 2), x.dtype))
+            copies[-1][: out.size] = np.broadcast_to(x, out.shape).ravel()
+        ufunc(*copies)
+        out[...] = copies[-1][: out.size].reshape(out.shape)
+
+    return compute
+
+
 def _rsqrt(x: Array, out: Array) -> None:
     np.sqrt(x, out)
     np.reciprocal(out, out)
@@ -132,11 +155,12 @@ def _rsqrt(x: Array, out: Array) -> None:
 
 def _sigmoid(dtype: np.dtype[Any]) -> Function:
     one = dtype.type(1)
+    exp = _alike(np.exp)
 
     def sigmoid(x: Array, out: Array) -> None:
         # exp overflows to infinity for very negative x, of which the reciprocal is the 0 wanted.
         np.negative(x, out)
-        np.exp(out, out)
+        exp(out, out)
         np.add(out, one, out)
         np.reciprocal(out, out)
 
@@ -205,32 +229,32 @@ _PLAIN: Final[dict[str, Function]] = {
     "floor_divide": np.floor_divide,
     "remainder": np.remainder,
     "fmod": np.fmod,
-    "pow": np.power,
+    "pow": _alike(np.power),
     "maximum": _maximum,
     "minimum": _minimum,
-    "atan2": np.arctan2,
+    "atan2": _alike(np.arctan2),
     "neg": np.negative,
     "abs": np.absolute,
     "sign": np.sign,
     "sqrt": np.sqrt,
     "rsqrt": _rsqrt,
     "reciprocal": np.reciprocal,
-    "exp": np.exp,
-    "exp2": np.exp2,
-    "expm1": np.expm1,
-    "log": np.log,
-    "log2": np.log2,
-    "log10": np.log10,
-    "log1p": np.log1p,
-    "sin": np.sin,
-    "cos": np.cos,
-    "tan": np.tan,
-    "asin": np.arcsin,
-    "acos": np.arccos,
-    "atan": np.arctan,
-    "sinh": np.sinh,
-    "cosh": np.cosh,
-    "tanh": np.tanh,
+    "exp": _alike(np.exp),
+    "exp2": _alike(np.exp2),
+    "expm1": _alike(np.expm1),
+    "log": _alike(np.log),
+    "log2": _alike(np.log2),
+    "log10": _alike(np.log10),
+    "log1p": _alike(np.log1p),
+    "sin": _alike(np.sin),
+    "cos": _alike(np.cos),
+    "tan": _alike(np.tan),
+    "asin": _alike(np.arcsin),
+    "acos": _alike(np.arccos),
+    "atan": _alike(np.arctan),
+    "sinh": _alike(np.sinh),
+    "cosh": _alike(np.cosh),
+    "tanh": _alike(np.tanh),
     "floor": np.floor,
     "ceil": np.ceil,
     "round": np.rint,

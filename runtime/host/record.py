@@ -112,14 +112,15 @@ def estimated_seconds(kernel: Kernel) -> float:
         return CALL + math.prod(kernel.shape) * (1 + len(kernel.program.steps)) * PER_STEP
     if isinstance(kernel, ReduceKernel):
         return CALL + math.prod(kernel.kept + kernel.reduced) * (1 + len(kernel.program.steps)) * PER_STEP
-    return CALL + sum(o.access.end - o.access.start for o in kernel.outputs) * PER_STEP
+    assert isinstance(kernel, ShaderKernel)
+    return CALL + kernel.work * PER_STEP
 
 
 def _runner(kernel: Kernel, binding: Binding, driver: Workers) -> Runner:
     from .elementwise import elementwise
     from .matmul import matmul
     from .reduce import reduce
-    from .shaders import shader
+    from .shaders import KERNELS
 
     if isinstance(kernel, ElementwiseKernel):
         return elementwise(kernel, binding, driver)
@@ -128,7 +129,7 @@ def _runner(kernel: Kernel, binding: Binding, driver: Workers) -> Runner:
     if isinstance(kernel, MatmulKernel):
         return matmul(kernel, binding)
     assert isinstance(kernel, ShaderKernel)
-    return shader(kernel, binding)
+    return KERNELS[kernel.shader](kernel, binding, driver)
 
 
 def stored_as_computed(dtype: DType) -> bool:

@@ -1,49 +1,19 @@
-"""Hand-written kernels, as NumPy computes them: one function per name in `runtime.kernel`."""
+"""Kernels with code of their own: which function runs the one of which name (see `runtime.vulkan.shaders`).
+
+Such a function gets the kernel, where its operands lie and the driver, and returns what to call with a batch's scalars. What can be
+done once (views of memory, scratch arrays) is done before it returns.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
+from collections.abc import Callable
+from typing import Final
 
 from ..plan.plan import ShaderKernel
-from . import functions
-from .record import Binding, Runner, stored_as_computed
+from .record import Binding, Runner, Workers
+from .rows import rows
 
-Array = NDArray[Any]
-
-
-def _log_softmax(x: Array, out: Array) -> None:
-    """Over the last axis. Shifted by the maximum, so large logits neither overflow nor lose the small ones."""
-    shifted = x - x.max(axis=-1, keepdims=True)
-    np.subtract(shifted, np.log(np.exp(shifted).sum(axis=-1, keepdims=True)), out=out)
-
-
-def _softmax(x: Array, out: Array) -> None:
-    raised = np.exp(x - x.max(axis=-1, keepdims=True))
-    np.divide(raised, raised.sum(axis=-1, keepdims=True), out=out)
-
-
-ROW_KERNELS: dict[str, Callable[[Array, Array], None]] = {"log_softmax": _log_softmax, "softmax": _softmax}
-
-
-def shader(kernel: ShaderKernel, binding: Binding) -> Runner:
-    compute = ROW_KERNELS[kernel.shader]
-    source, target = kernel.inputs[0], kernel.outputs[0]
-    rows, columns = kernel.attributes
-    assert isinstance(rows, int) and isinstance(columns, int)
-    shape = (rows, columns)
-    x, out = binding.rows(source, shape), binding.rows(target, shape)
-    direct = stored_as_computed(target.dtype)
-
-    def run(values: Sequence[float]) -> None:
-        if direct:
-            compute(x, out)
-        else:
-            result = np.empty(shape, functions.register_dtype(target.dtype))
-            compute(functions.load(source.dtype, x), result)
-            functions.store(target.dtype, result, out)
-
-    return run
+KERNELS: Final[dict[str, Callable[[ShaderKernel, Binding, Workers], Runner]]] = {
+    "log_softmax": rows,
+    "softmax": rows,
+}

@@ -11,10 +11,10 @@ from collections.abc import Collection, Sequence
 
 from ..driver import Traits
 from ..hazards import Access, overlap
-from ..layout import Layout, Shape
+from ..layout import Shape
 from .decode import PlannedCommand
 from .depend import Dependencies, bits
-from .group import PROLOGUE, Constant, Forms, Group, constant_of, group_of
+from .group import PROLOGUE, Constant, Forms, Group, constant_of, group_of, span
 from .places import Place, access, express, extent, squeezed
 
 MAX_STEPS = 100  # per kernel: enough to leave memory traffic behind, few enough for quick compilation and few registers
@@ -109,8 +109,8 @@ class Fusion:
     def _accesses(self, command: PlannedCommand) -> tuple[list[Access], list[Access]]:
         spec = command.spec
         known = self._constants if spec.kind in READS_CONSTANTS else {}
-        reads = [_span(v, o, layout) for (v, o), layout in zip(command.inputs, spec.inputs, strict=True) if v not in known]
-        writes = [_span(v, o, layout) for (v, o), layout in zip(command.outputs, spec.outputs, strict=True)]
+        reads = [span(v, o, layout) for (v, o), layout in zip(command.inputs, spec.inputs, strict=True) if v not in known]
+        writes = [span(v, o, layout) for (v, o), layout in zip(command.outputs, spec.outputs, strict=True)]
         if command.errors is not None:
             writes.append(Access(command.errors, 0, 16))
         return reads, writes
@@ -230,11 +230,6 @@ class Fusion:
             if stored or group.errors is not None:
                 pairs.append((group, stored))
         return pairs
-
-
-def _span(value: int, offset: int, layout: Layout) -> Access:
-    size = layout.dtype.itemsize
-    return Access(value, offset * size, (offset + layout.span) * size)
 
 
 def _clash(mine: Places, theirs: Places, shape: Shape) -> bool:

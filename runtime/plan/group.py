@@ -38,6 +38,7 @@ class Group:
     prologue: Builder = field(default_factory=Builder)
     errors: int | None = None
     early: int = 0
+    core_outputs: tuple[tuple[int, int], ...] = ()
 
     def flat(self) -> bool:
         return is_flat([*self.epilogue.inputs, *self.epilogue.current], self.shape)
@@ -77,7 +78,7 @@ class Group:
     def core_reads(self) -> list[Access]:
         if self.kind == "reduce":
             return [access(p, self.inner) for p in self.prologue.inputs]
-        return [_span(v, o, layout) for v, o, layout in self.core_inputs]
+        return [span(v, o, layout) for v, o, layout in self.core_inputs]
 
 
 def _mover(shape: Shape, target: Shape) -> Callable[[Place], Place]:
@@ -89,7 +90,8 @@ def _mover(shape: Shape, target: Shape) -> Callable[[Place], Place]:
     return move
 
 
-def _span(value: int, offset: int, layout: Layout) -> Access:
+def span(value: int, offset: int, layout: Layout) -> Access:
+    """The bytes of a value between the first and the last element that a layout touches."""
     size = layout.dtype.itemsize
     return Access(value, offset * size, (offset + layout.span) * size)
 
@@ -141,14 +143,14 @@ def _elementwise(number: int, command: PlannedCommand, constants: dict[int, Cons
 def _cored(number: int, command: PlannedCommand, constants: dict[int, Constant]) -> Group:
     spec = command.spec
     out = spec.outputs[0]
-    value, offset = command.outputs[0]
-    result = place(value, offset, out.strides, out.dtype, out.shape)
     builder = Builder(core=out.dtype)
-    builder.current[result] = CORE
+    for (v, o), layout in zip(command.outputs, spec.outputs, strict=True):
+        builder.current[place(v, o, layout.strides, layout.dtype, layout.shape)] = CORE  # only shaders have several, and no epilogue
     inputs = tuple((v, o, layout) for (v, o), layout in zip(command.inputs, spec.inputs, strict=True))
     group = Group(
-        spec.kind, out.shape, builder, [spec.name], 1 << number, spec, inputs, command.scalars, errors=command.errors
-    )
+        spec.kind, out.shape, builder, [spec.name], 1 << number, spec, inputs, command.scalars, errors=command.errors,
+        core_outputs=command.outputs,
+    )  # fmt: skip
     if spec.kind == "reduce":
         assert spec.program is not None
         accumulate = spec.attributes[2]

@@ -10,7 +10,7 @@ from ..driver import Traits
 from ..dtype import DType
 from ..hazards import Access
 from ..layout import Layout, Shape, collapse, contiguous_strides
-from .group import PROLOGUE, Group
+from .group import PROLOGUE, Group, span
 from .places import Place, access
 from .plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, ReduceKernel, ShaderKernel
 
@@ -146,11 +146,17 @@ class Lowering:
         inputs = tuple(
             Operand(v, o, layout.dtype, layout.strides, reads[k]) for k, (v, o, layout) in enumerate(group.core_inputs)
         )
-        (output,) = group.epilogue.current
-        (target,) = _operands([output], group.shape, (output.strides,))
+        # All outputs, also those that nobody wants to see: a kernel writes what it was made to write.
+        outputs = tuple(
+            Operand(v, o, layout.dtype, layout.strides, span(v, o, layout))
+            for (v, o), layout in zip(group.core_outputs, group.core.outputs, strict=True)
+        )
+        name, work, *attributes = group.core.attributes
+        assert isinstance(name, str) and isinstance(work, int)
+        program = group.core.program
         return ShaderKernel(
-            tuple(group.names), inputs, (target,), group.core_scalars, self._errors(group), str(group.core.attributes[0]),
-            group.core.attributes[1:],
+            tuple(group.names), inputs, outputs, group.core_scalars, self._errors(group), name, work, tuple(attributes),
+            () if program is None else program.scalars,
         )  # fmt: skip
 
 

@@ -94,10 +94,17 @@ class MatmulKernel(Kernel):
 
 @dataclass(frozen=True, slots=True)
 class ShaderKernel(Kernel):
-    """A hand-written kernel of `runtime.kernel`, by name, with its attributes."""
+    """A kernel with code of its own on each driver, by name: what is no elementwise program, reduction or matrix product.
+
+    ``attributes`` are what it takes besides its operands, ``work`` about how many element operations it does (to split dispatches
+    that small GPUs would not finish in time, and to tell small work from large), ``dtypes`` those of its scalars. Drivers find it
+    in `runtime.vulkan.shaders` and `runtime.host.shaders`.
+    """
 
     shader: str
+    work: int
     attributes: tuple[object, ...]
+    dtypes: tuple[DType, ...] = ()
 
 
 @dataclass(slots=True)

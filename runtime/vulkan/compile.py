@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ..errors import VulkanError
-from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, Plan, ReduceKernel
-from . import elementwise, matmul, reduce, rows
+from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, Plan, ReduceKernel, ShaderKernel
+from . import elementwise, matmul, reduce
 from .descriptors import NO_FORMAT, Formats
 from .parameters import Parameters
+from .shaders import FAMILIES
 from .spirv import PARAM_WORDS
 from .split import Extent, pieces, work_of
 
@@ -64,7 +65,10 @@ def _family(kernel: Kernel) -> Any:
         return elementwise
     if isinstance(kernel, ReduceKernel):
         return reduce
-    return matmul if isinstance(kernel, MatmulKernel) else rows
+    if isinstance(kernel, MatmulKernel):
+        return matmul
+    assert isinstance(kernel, ShaderKernel)
+    return FAMILIES[kernel.shader]
 
 
 def _groups(kernel: Kernel, key: Any, limit: int) -> tuple[int, int, int]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, ReduceKernel
+from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, ReduceKernel, ShaderKernel
 
 Extent = tuple[int, int, int]
 
@@ -18,7 +18,8 @@ def work_of(kernel: Kernel) -> int:
         return math.prod(kernel.shape) * (operands + len(kernel.program.steps))
     if isinstance(kernel, ReduceKernel):
         return math.prod(kernel.kept + kernel.reduced) * (operands + len(kernel.program.steps))
-    return 8 * sum(o.access.end - o.access.start for o in kernel.outputs)
+    assert isinstance(kernel, ShaderKernel)
+    return kernel.work
 
 
 def pieces(groups: Extent, work: int, limit: int) -> list[tuple[Extent, Extent]]:

@@ -1,0 +1,28 @@
+"""Kernels with code of their own: which module makes the shader of which name.
+
+Such a module has what the other families have:
+
+- ``LOCAL``: invocations per workgroup;
+- ``key_of(kernel, traits)``: a hashable key of everything that makes two kernels different shaders. It has ``bindings``, the binding of
+  each operand as `operands.bindings_of` gives it, and may have ``formats`` (of texel buffers, a `NO_FORMAT` for other bindings) and
+  ``variant`` (what was chosen, for people);
+- ``invocations(kernel, key)``: how many are needed;
+- ``parameters_of(kernel, key, starts)``: the words that the shader reads; ``starts`` are the operands' first elements, counted from
+  where their bindings begin;
+- ``emit(key, abilities)``: the SPIR-V. The error words, if the kernel has them, are at the binding after the operands'.
+
+A command for one is ``CommandSpec("shader", name of the operation, inputs, outputs, program, (shader, work, *attributes))``: ``program``
+only declares the scalars and may be None. Nothing is fused with it.
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Final
+
+from . import rows
+
+FAMILIES: Final[dict[str, ModuleType]] = {
+    "log_softmax": rows,
+    "softmax": rows,
+}
