@@ -35,13 +35,17 @@ class Program:
     """An elementwise computation in single-assignment form.
 
     Registers are numbered: first the inputs, then the scalars, then one per step. ``results`` are the registers that
-    go to the outputs.
+    go to the outputs. ``tables`` are the inputs that ``lookup`` reads: they are not walked, and their registers hold no value.
     """
 
     inputs: tuple[DType, ...]
     scalars: tuple[DType, ...]
     steps: tuple[Step, ...]
     results: tuple[int, ...]
+    tables: frozenset[int] = field(init=False, compare=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "tables", frozenset(s.args[1] for s in self.steps if s.opcode == "lookup"))
 
     def dtype_of(self, register: int) -> DType:
         if register < len(self.inputs):

@@ -1,7 +1,7 @@
 """The instruction set of elementwise programs: what drivers must be able to compute for one element.
 
 Every opcode computes one value from values of the same element. ``takes`` says which dtypes the operands may have
-(``f`` floating, ``i`` integer, ``b`` boolean); all operands share one dtype, except the condition of ``where``.
+(``f`` floating, ``i`` integer, ``b`` boolean); all operands share one dtype, except the condition of ``where`` and the index of ``lookup``.
 ``gives`` is the result: ``same`` as the operands, or ``bool``, or a dtype's name. The host driver computes opcodes with
 NumPy (`runtime/host/functions.py`), the Vulkan driver emits SPIR-V (`runtime/vulkan/functions.py`).
 
@@ -63,6 +63,10 @@ OPCODES: Final = _table(
     # block whose counter is (index >> 2, offset, 0, 0) under the key (seed_low, seed_high), as the bits of an int32.
     ("philox", 4, "i", "int32"),  # index, offset, seed_low, seed_high
     ("unit_uniform", 1, "i", "float32"),  # bits of an int32 -> [0, 1): the upper 24 bits times 2**-24
+    # index, table: the element number ``index`` (int32, counted from the first one of the operand) of an input that is read
+    # nowhere else in the program; the index is right, because it was checked. Such an input is a *table*: a flat piece of
+    # memory, not walked along with the other operands.
+    ("lookup", 2, "fib", "same"),
     # index, bound, tag. A positive bound n allows -n <= index < n, where negative ones count from the end; a negative
     # bound -n allows 0 <= index < n only. Gives the index from the front, or 0 and a note (tag, index, bound) in the
     # stream's error words, from which the next sync point raises IndexError.

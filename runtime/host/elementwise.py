@@ -1,24 +1,26 @@
-"""Elementwise programs through NumPy, in pieces that fit the cache and without temporaries as large as the operands."""
+"""Elementwise kernels through NumPy, in pieces that fit the cache and without temporaries as large as the operands."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ..command import Program, Step
+from ..command import Program
 from ..hazards import overlap
 from ..plan.plan import ElementwiseKernel
-from . import functions
-from .record import Binding, Runner, Workers, check_index, error_words, stored_as_computed
+from .evaluate import Call, Evaluator, Scalars, execute
+from .record import Binding, Runner, Workers, error_words
 
 Array = NDArray[Any]
 
 BLOCK = 1 << 16  # elements per piece: few enough for a second-level cache, enough that calling NumPy costs little beside
 PARALLEL = 1 << 18  # elements from which several threads are worth it
+KEPT_CALLS = 20_000  # calls of a kernel that are kept from run to run; beyond, they are made anew piece by piece
 
 
 def blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[tuple[Any, ...], int]]:
@@ -38,92 +40,38 @@ def blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[tuple[Any, ...],
         yield (slice(start, min(start + step, shape[0])),), start * rest
 
 
-class Evaluator:
-    """Runs one program on arrays; keeps scratch registers, so one at a time per evaluator.
+Piece = Callable[[], Sequence[Call]]
 
-    Registers that die are reused. A step whose register is a result is computed straight into the output when the
-    output's stored form is its register form; into ``shared`` outputs, whose memory inputs use too, only at the last step.
-    Inputs that are results as they are get put aside before such an output is written.
-    """
 
-    def __init__(self, program: Program, words: Array | None, shared: frozenset[int] = frozenset()) -> None:
-        self._program = program
-        self._words = words
-        self._base = len(program.inputs) + len(program.scalars)
-        self._functions = [self._function(step) for step in program.steps]
-        self._direct = {
-            register: k
-            for k, register in reversed(list(enumerate(program.results)))
-            if register >= self._base
-            and stored_as_computed(program.dtype_of(register))
-            and (k not in shared or register == self._base + len(program.steps) - 1)
-        }
-        self._aside = [r for r in set(program.results) if r < len(program.inputs)] if shared else []
-        self._last_use = self._lifetimes()
-        self._scratch: dict[Any, list[Array]] = {}
-        self._scalar_types = [functions.register_dtype(d).type for d in program.scalars]
+class Pieces:
+    """A kernel's domain cut into pieces that several threads share, each with an evaluator of its own."""
 
-    def scalars(self, values: Sequence[float]) -> list[Any]:
-        return [kind(value) for kind, value in zip(self._scalar_types, values, strict=True)]
+    def __init__(self, elements: int, count: int, steps: int, driver: Workers, alone: bool) -> None:
+        self.shares = driver.threads if elements >= PARALLEL and count > 1 and not alone else 1
+        self._keep = count * (steps + 1) <= KEPT_CALLS
+        self._driver = driver
+        self._work: list[list[Piece]] = [[] for _ in range(self.shares)]
 
-    def _function(self, step: Step) -> Callable[..., None]:
-        if step.opcode == "check_index":
-            words = self._words
-            assert words is not None
-            return lambda index, bound, tag, out: check_index(words, index, int(bound), int(tag), out)
-        if step.opcode == "index":
-            return lambda out: None  # filled in by `run`, which knows where the block begins
-        return functions.function(step.opcode, step.operands, step.result)
+    def add(self, number: int, bind: Piece) -> None:
+        """The piece of this number, as the function that binds it; pieces go around the shares."""
+        if self._keep:
+            calls = bind()
+            self._work[number % self.shares].append(lambda: calls)
+        else:
+            self._work[number % self.shares].append(bind)
 
-    def _lifetimes(self) -> list[list[int]]:
-        """Per step, the scratch registers nobody needs after it."""
-        last: dict[int, int] = {}
-        for number, step in enumerate(self._program.steps):
-            last[self._base + number] = number
-            for register in step.args:
-                last[register] = number
-        for register in self._program.results:
-            last[register] = len(self._program.steps)
-        dying: list[list[int]] = [[] for _ in self._program.steps]
-        for register, number in last.items():
-            if register >= self._base and number < len(dying) and register not in self._direct:
-                dying[number].append(register)
-        return dying
+    def run(self) -> None:
+        others = [self._driver.helpers().submit(_run, work) for work in self._work[1:]]
+        try:
+            _run(self._work[0])
+        finally:
+            for other in others:
+                other.result()
 
-    def run(self, inputs: Sequence[Array], scalars: Sequence[Any], outputs: Sequence[Array], first: int = 0) -> None:
-        """``inputs`` and ``outputs`` in stored form and of one shape; ``first`` is the row-major number of element 0."""
-        program = self._program
-        registers: list[Any] = [functions.load(d, x) for d, x in zip(program.inputs, inputs, strict=True)]
-        for register in self._aside:
-            registers[register] = registers[register].copy()
-        registers.extend(scalars)
-        shape = outputs[0].shape if outputs else np.broadcast_shapes(*(x.shape for x in inputs))
-        for number, step in enumerate(program.steps):
-            register = self._base + number
-            direct = self._direct.get(register)
-            out = outputs[direct] if direct is not None else self._take(step, shape)
-            if step.opcode == "index":
-                out[...] = np.arange(first, first + out.size, dtype=np.int32).reshape(shape)
-            else:
-                self._functions[number](*[registers[a] for a in step.args], out)
-                if not stored_as_computed(step.result):
-                    functions.narrow(step.result, out)
-            registers.append(out)
-            for dead in self._last_use[number]:
-                self._give(registers[dead])
-        for k, register in enumerate(program.results):
-            if self._direct.get(register) != k:
-                functions.store(program.dtype_of(register), np.asarray(registers[register]), outputs[k])
-        for register in {r for r in program.results if r >= self._base and r not in self._direct}:
-            self._give(registers[register])
 
-    def _take(self, step: Step, shape: tuple[int, ...]) -> Array:
-        dtype = functions.register_dtype(step.result)
-        free = self._scratch.setdefault((dtype, shape), [])
-        return free.pop() if free else np.empty(shape, dtype)
-
-    def _give(self, array: Array) -> None:
-        self._scratch.setdefault((array.dtype, array.shape), []).append(array)
+def _run(work: Sequence[Piece]) -> None:
+    for piece in work:
+        execute(piece())
 
 
 def overlapping(kernel: ElementwiseKernel) -> tuple[frozenset[int], bool]:
@@ -138,28 +86,47 @@ def overlapping(kernel: ElementwiseKernel) -> tuple[frozenset[int], bool]:
 
 
 def elementwise(kernel: ElementwiseKernel, binding: Binding, driver: Workers) -> Runner:
-    shape = kernel.shape
-    inputs = [binding.array(o, shape) for o in kernel.inputs]
+    shape, program = kernel.shape, kernel.program
+    inputs = [
+        binding.flat(o) if k in program.tables else binding.array(o, shape) for k, o in enumerate(kernel.inputs)
+    ]
     outputs = [binding.array(o, shape) for o in kernel.outputs]
     words = error_words(kernel, binding)
     shared, crossed = overlapping(kernel)
-    # Where an output lies across an input, a piece would see what another piece has already written.
-    size = math.prod(shape) if crossed else BLOCK
-    pieces = [([x[i] for x in inputs], [x[i] for x in outputs], first) for i, first in blocks(shape, size)]
-    shares = driver.threads if math.prod(shape) >= PARALLEL and len(pieces) > 1 and words is None else 1
-    evaluators = [Evaluator(kernel.program, words, shared) for _ in range(shares)]
-    positions = kernel.scalars
-
-    def work(share: int, scalars: Sequence[Any]) -> None:
-        evaluator = evaluators[share]
-        for ins, outs, first in pieces[share::shares]:
-            evaluator.run([x.copy() for x in ins] if crossed else ins, scalars, outs, first)
+    scalars = Scalars(program, kernel.scalars)
+    pieces = apply(program, shape, scalars, inputs, outputs, driver, words, shared, crossed)
 
     def run(values: Sequence[float]) -> None:
-        scalars = evaluators[0].scalars([values[p] for p in positions])
-        others = [driver.helpers().submit(work, share, scalars) for share in range(1, shares)]
-        work(0, scalars)
-        for other in others:
-            other.result()
+        scalars.set(values)
+        pieces.run()
 
     return run
+
+
+def apply(
+    program: Program, shape: tuple[int, ...], scalars: Scalars, inputs: Sequence[Array], outputs: Sequence[Array], driver: Workers,
+    words: Array | None = None, shared: frozenset[int] | None = None, crossed: bool = False,
+) -> Pieces:  # fmt: skip
+    """``program`` over all elements of ``shape``, ready to run.
+
+    ``shared`` are the outputs that inputs share memory with (by default all of them may), ``crossed`` says that they do so in another
+    order: then a piece would see what another piece has already written, so there is only one.
+    """
+    shared = frozenset(range(len(outputs))) if shared is None else shared
+    size = math.prod(shape)
+    boxes = list(blocks(shape, size if crossed else BLOCK))
+    pieces = Pieces(size, len(boxes), len(program.steps), driver, words is not None)
+    evaluators = [Evaluator(program, scalars, words, shared) for _ in range(pieces.shares)]
+    for number, (index, first) in enumerate(boxes):
+        evaluator = evaluators[number % pieces.shares]
+        ins = [x if k in program.tables else x[index] for k, x in enumerate(inputs)]
+        outs = [x[index] for x in outputs]
+        pieces.add(number, partial(_crossing if crossed else Evaluator.bind, evaluator, ins, outs, first))
+    return pieces
+
+
+def _crossing(evaluator: Evaluator, inputs: Sequence[Array], outputs: Sequence[Array], first: int) -> list[Call]:
+    """The calls where outputs lie across inputs: those are put aside as a whole."""
+    copies = [np.empty_like(x) for x in inputs]
+    aside: list[Call] = [(np.copyto, (copy, x)) for copy, x in zip(copies, inputs, strict=True)]
+    return aside + evaluator.bind(copies, outputs, first)

@@ -31,7 +31,7 @@ from .philox import philox
 Array = NDArray[Any]
 Function = Callable[..., None]
 
-_BY_CALLER: Final = frozenset({"index", "check_index"})
+_BY_CALLER: Final = frozenset({"index", "check_index", "lookup"})
 _BITS_OF_INT32: Final = frozenset({"philox", "unit_uniform"})
 _CATEGORY_LETTERS: Final = "bif"
 
@@ -42,11 +42,11 @@ def function(opcode: str, operands: DType, result: DType) -> Function:
 
     The condition of ``where`` is bool whatever ``operands`` is. Raises `DTypeError` for dtypes the opcode
     does not take or give, and ``KeyError`` for a name that is no opcode, or that the caller makes itself
-    (``index``, ``check_index``).
+    (``index``, ``check_index``, ``lookup``).
     """
     spec = OPCODES[opcode]
     if opcode in _BY_CALLER:
-        raise KeyError(f"{opcode} needs the position in the command's shape: the caller makes it")
+        raise KeyError(f"{opcode} needs to know where in the command's shape or memory it is: the caller makes it")
     if opcode in _BITS_OF_INT32 and operands is not dtypes.int32:
         raise DTypeError(f"{opcode} works on int32, not {operands.name}")
     gives = {"same": operands.name, "any": result.name}.get(spec.gives, spec.gives)
@@ -77,6 +77,24 @@ def load(dtype: DType, stored: Array) -> Array:
         np.left_shift(wide, np.uint32(16), out=wide)
         return wide.view(np.float32)
     return stored
+
+
+def load_into(dtype: DType, stored: Array, register: Array) -> None:
+    """As `load`, into a contiguous register that exists."""
+    if dtype is dtypes.bfloat16:
+        bits = register.view(np.uint32)
+        np.copyto(bits, stored)
+        np.left_shift(bits, np.uint32(16), out=bits)
+    else:
+        np.copyto(register, stored)
+
+
+def lookup(dtype: DType, index: Array, table: Array, out: Array) -> None:
+    """The opcode ``lookup``: elements of a flat array in stored form, as registers. Indices are known to be right."""
+    if register_dtype(dtype) == dtype.numpy:
+        np.take(table, index, out=out, mode="clip")  # of the modes the one that needs no buffer
+    else:
+        load_into(dtype, np.take(table, index, mode="clip"), out)
 
 
 def store(dtype: DType, register: Array, stored: Array) -> None:

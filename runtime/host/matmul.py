@@ -10,11 +10,12 @@ from ..dtype import float32
 from ..plan.lower import rounded
 from ..plan.plan import MatmulKernel
 from . import functions
-from .elementwise import Evaluator
-from .record import Binding, Runner, stored_as_computed
+from .elementwise import apply
+from .evaluate import Scalars
+from .record import Binding, Runner, Workers, stored_as_computed
 
 
-def matmul(kernel: MatmulKernel, binding: Binding) -> Runner:
+def matmul(kernel: MatmulKernel, binding: Binding, driver: Workers) -> Runner:
     shape = (*kernel.batch, kernel.rows, kernel.columns)
     a = binding.array(kernel.inputs[0], (*kernel.batch, kernel.rows, kernel.depth))
     b = binding.array(kernel.inputs[1], (*kernel.batch, kernel.depth, kernel.columns))
@@ -23,13 +24,17 @@ def matmul(kernel: MatmulKernel, binding: Binding) -> Runner:
     dtype, epilogue = kernel.dtype, kernel.epilogue
     if not epilogue.steps and epilogue.results == (0,) and stored_as_computed(dtype):
         return lambda values: _into(a, b, outputs[0])
-    after = Evaluator(epilogue if stored_as_computed(dtype) else rounded(epilogue, float32), None, frozenset(range(len(outputs))))
+    if not stored_as_computed(dtype):
+        epilogue = rounded(epilogue, float32)
     product = np.empty(shape, functions.register_dtype(dtype))
+    scalars = Scalars(epilogue, kernel.scalars)
+    finish = apply(epilogue, shape, scalars, [product, *late], outputs, driver)
 
     def run(values: Sequence[float]) -> None:
         np.matmul(functions.load(dtype, a), functions.load(dtype, b), out=product)
         functions.narrow(dtype, product)
-        after.run([product, *late], after.scalars([values[p] for p in kernel.scalars]), outputs)
+        scalars.set(values)
+        finish.run()
 
     return run
 

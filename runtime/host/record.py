@@ -92,6 +92,11 @@ class Binding:
         return as_strided(flat, shape, tuple(s * dtype.itemsize for s in operand.strides))
 
 
+    def flat(self, operand: Operand) -> Array:
+        """The memory of an operand of which any element may be read, from its first element on."""
+        access = operand.access
+        return self._bytes[operand.value][access.start : access.end].view(operand.dtype.numpy)
+
     def rows(self, operand: Operand, shape: tuple[int, int]) -> Array:
         """An operand that lies in row-major order, as a matrix of ``shape``."""
         access = operand.access
@@ -125,9 +130,9 @@ def _runner(kernel: Kernel, binding: Binding, driver: Workers) -> Runner:
     if isinstance(kernel, ElementwiseKernel):
         return elementwise(kernel, binding, driver)
     if isinstance(kernel, ReduceKernel):
-        return reduce(kernel, binding)
+        return reduce(kernel, binding, driver)
     if isinstance(kernel, MatmulKernel):
-        return matmul(kernel, binding)
+        return matmul(kernel, binding, driver)
     assert isinstance(kernel, ShaderKernel)
     return KERNELS[kernel.shader](kernel, binding, driver)
 

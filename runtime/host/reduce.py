@@ -1,18 +1,21 @@
-"""Reductions through NumPy, in blocks where NumPy itself would add up naively."""
+"""Reductions through NumPy, in pieces that fit the cache: what is reduced is computed piece by piece and never stored as a whole."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dtype import DType
 from ..plan.plan import ReduceKernel
 from . import functions
-from .elementwise import Evaluator
-from .record import Binding, Runner
+from .elementwise import BLOCK, Pieces, apply, blocks
+from .evaluate import Call, Evaluator, Scalars, execute
+from .record import Binding, Runner, Workers
 
 Array = NDArray[Any]
 
@@ -35,32 +38,108 @@ def combine(x: Array, kept: int, how: str, dtype: np.dtype[Any]) -> Array:
     return np.asarray(ufunc.reduce(x, axis=axes))
 
 
-def reduce(kernel: ReduceKernel, binding: Binding) -> Runner:
-    shape = kernel.kept + kernel.reduced
+def boxes(kernel: ReduceKernel, size: int) -> list[tuple[tuple[Any, ...], list[tuple[tuple[Any, ...], int]]]]:
+    """The domain cut into pieces of about ``size`` elements: for each part of the kept axes, parts of the reduced ones.
+
+    Of each the index and the row-major number of its first element. Pieces are long in the direction in which memory is.
+    """
+    total = math.prod(kernel.reduced)
+    if _by_rows(kernel):
+        kept = list(blocks(kernel.kept, max(1, size // total)))
+        reduced = list(blocks(kernel.reduced, size))
+    else:
+        kept = list(blocks(kernel.kept, size))
+        reduced = list(blocks(kernel.reduced, max(1, size // min(math.prod(kernel.kept), size))))
+    return [(index, [(i, first * total + start) for i, start in reduced]) for index, first in kept]
+
+
+def _by_rows(kernel: ReduceKernel) -> bool:
+    """Whether neighbours in memory are reduced together."""
+    if not kernel.kept or not kernel.inputs or any(s.opcode == "index" for s in kernel.program.steps):
+        return True  # elements have to be visited in the order of their numbers
+    strides = kernel.inputs[0].strides
+    inner = min((s for s in strides if s), default=0)
+    return inner in strides[len(kernel.kept) :]
+
+
+def reduce(kernel: ReduceKernel, binding: Binding, driver: Workers) -> Runner:
+    assert kernel.splits == 1, "the host's traits ask for reductions in one stage"
     early = len(kernel.inputs) - kernel.late
-    inputs = [binding.array(o, shape) for o in kernel.inputs[:early]]
+    accumulate = functions.register_dtype(kernel.accumulate)
+    totals = np.empty(kernel.kept, accumulate)
+    n_scalars = len(kernel.program.scalars)
+    before = Scalars(kernel.program, kernel.scalars[:n_scalars])
+    after = Scalars(kernel.epilogue, kernel.scalars[n_scalars:])
     late = [binding.array(o, kernel.kept) for o in kernel.inputs[early:]]
     outputs = [binding.array(o, kernel.kept) for o in kernel.outputs]
-    program, n_scalars = kernel.program, len(kernel.program.scalars)
-    before = Evaluator(program, None)
-    after = Evaluator(kernel.epilogue, None, frozenset(range(len(outputs))))
-    value = program.dtype_of(program.results[0])
-    temporary = np.empty(shape, value.numpy) if program.steps or not inputs else None
-    accumulate = functions.register_dtype(kernel.accumulate)
-    kept = len(kernel.kept)
-    empty = math.prod(kernel.reduced) == 0
+    finish = apply(kernel.epilogue, kernel.kept, after, [totals, *late], outputs, driver)
+    if math.prod(kernel.reduced) == 0:
+        totals[...] = IDENTITY[kernel.combine]
+        first, rest = None, list[Call]()
+    else:
+        inputs = [binding.array(o, kernel.kept + kernel.reduced) for o in kernel.inputs[:early]]
+        first, rest = _pieces(kernel, inputs, before, totals, driver)
 
     def run(values: Sequence[float]) -> None:
-        scalars = [values[p] for p in kernel.scalars]
-        if temporary is None:
-            x = functions.load(value, inputs[program.results[0]])
-        else:
-            before.run(inputs, before.scalars(scalars[:n_scalars]), [temporary])
-            x = functions.load(value, temporary)
-        if empty:
-            total = np.full(kernel.kept, IDENTITY[kernel.combine], accumulate)
-        else:
-            total = combine(x, kept, kernel.combine, accumulate)
-        after.run([total.reshape(kernel.kept), *late], after.scalars(scalars[n_scalars:]), outputs)
+        before.set(values)
+        after.set(values)
+        if first is not None:
+            first.run()
+            execute(rest)
+        finish.run()
 
     return run
+
+
+def _pieces(
+    kernel: ReduceKernel, inputs: Sequence[Array], scalars: Scalars, totals: Array, driver: Workers
+) -> tuple[Pieces, list[Call]]:
+    """What reduces the domain piece by piece, and what is then left to do for ``totals``."""
+    program, dtype = kernel.program, totals.dtype
+    value = program.dtype_of(program.results[0])
+    computed = bool(program.steps) or not inputs
+    cut = boxes(kernel, BLOCK if computed else 4 * BLOCK)
+    parts = len(cut[0][1])
+    partial_totals = totals[np.newaxis] if parts == 1 else np.empty((parts, *kernel.kept), dtype)
+    pieces = Pieces(math.prod(kernel.kept + kernel.reduced), len(cut) * parts, len(program.steps), driver, False)
+    evaluators = [Evaluator(program, scalars) for _ in range(pieces.shares)]
+    scratch: dict[tuple[int, tuple[int, ...]], Array] = {}
+    number = 0
+    kept_axes, reduced_axes = len(kernel.kept), len(kernel.reduced)
+    for index, rest in cut:
+        for part, (within, start) in enumerate(rest):
+            share = number % pieces.shares
+            full = (*_filled(index, kept_axes), *_filled(within, reduced_axes), ...)
+            into = partial_totals[part, *_filled(index, kept_axes), ...]
+            ins = [x[full] for x in inputs]  # an ellipsis in it: without, what is 0-d would be copied
+            if computed:
+                shape = ins[0].shape if ins else np.empty(kernel.kept + kernel.reduced, np.bool_)[full].shape
+                temporary = scratch.get((share, shape))
+                if temporary is None:
+                    temporary = scratch[share, shape] = np.empty(shape, value.numpy)
+            else:
+                temporary = ins[program.results[0]]
+            made = partial(_reduce_piece, evaluators[share], ins if computed else None, temporary, start, value, kernel.combine, into)
+            pieces.add(number, made)
+            number += 1
+    if parts == 1:
+        return pieces, []
+    turned = np.moveaxis(partial_totals, 0, -1)
+    return pieces, [(_combine_into, (kernel.accumulate, turned, kept_axes, kernel.combine, totals))]
+
+
+def _filled(index: tuple[Any, ...], axes: int) -> tuple[Any, ...]:
+    """An index of `blocks` with an entry per axis, and axes that stay axes."""
+    given = [slice(i, i + 1) if isinstance(i, int) else i for i in index if i is not ...]
+    return (*given, *[slice(None)] * (axes - len(given)))
+
+
+def _reduce_piece(
+    evaluator: Evaluator, inputs: Sequence[Array] | None, values: Array, first: int, dtype: DType, how: str, out: Array
+) -> list[Call]:
+    calls = [] if inputs is None else evaluator.bind(inputs, [values], first)
+    return [*calls, (_combine_into, (dtype, values, out.ndim, how, out))]
+
+
+def _combine_into(dtype: DType, values: Array, kept: int, how: str, out: Array) -> None:
+    out[...] = combine(functions.load(dtype, values), kept, how, out.dtype)

@@ -52,6 +52,9 @@ class Builder:
             if step.opcode == "copy" and step.operands is step.result:
                 registers.append(args[0])
                 continue
+            if step.opcode == "lookup" and args[1][0] == "scalar":
+                registers.append(args[1])  # a table that is one value everywhere
+                continue
             key = (step.opcode, step.operands, step.result, args)
             found = self._known.get(key)
             if found is None:

@@ -172,6 +172,8 @@ class Fusion:
         """Same elements at the same places wherever one writes what the other touches; and within the device's limits."""
         if (a.errors is not None or b.errors is not None) and (a.core is not None or b.core is not None):
             return False
+        if (a.has_tables() or b.has_tables()) and (a.core is not None or b.core is not None):
+            return False
         mine, theirs = a.places(shape), b.places(shape)
         if mine is None or theirs is None or not self._fits(a, b, mine, theirs) or _clash(mine, theirs, shape):
             return False
@@ -198,7 +200,7 @@ class Fusion:
     def _take_prologue(self, producer: int, number: int) -> bool:
         """Let a reduction compute its input itself, if nobody else wants to see it."""
         a, b = self._groups[producer], self._groups[number]
-        if a.kind != "elementwise" or a.errors is not None or len(b.prologue.inputs) != 1:
+        if a.kind != "elementwise" or a.errors is not None or a.has_tables() or len(b.prologue.inputs) != 1:
             return False
         wanted = b.prologue.inputs[0]
         if any(self._escapes(p.value, a.members | b.members) for p in a.epilogue.current):

@@ -43,6 +43,9 @@ class Group:
     def flat(self) -> bool:
         return is_flat([*self.epilogue.inputs, *self.epilogue.current], self.shape)
 
+    def has_tables(self) -> bool:
+        return any(p.span for p in self.epilogue.inputs)
+
     def steps(self) -> int:
         return len(self.prologue.steps) + len(self.epilogue.steps)
 
@@ -110,7 +113,11 @@ def _form(spec: CommandSpec) -> tuple[Shape, list[Shape]]:
     """An elementwise command's domain, in as few axes as will do, and the strides of its inputs and outputs over it."""
     layouts = (*spec.inputs, *spec.outputs)
     shape = squeezed(layouts[-1].shape)
-    strides = [tuple(s for n, s in zip(x.shape, x.strides, strict=True) if n != 1) for x in layouts]
+    tables = spec.program.tables if spec.program is not None else ()
+    strides = [
+        (0,) * len(shape) if k in tables else tuple(s for n, s in zip(x.shape, x.strides, strict=True) if n != 1)
+        for k, x in enumerate(layouts)
+    ]
     plain = plain_strides(shape)
     if all(s == plain or not any(s) for s in strides):
         count = math.prod(shape)
@@ -130,9 +137,10 @@ def _elementwise(number: int, command: PlannedCommand, constants: dict[int, Cons
     builder = Builder()
     refs = []
     count = len(command.inputs)
-    for (value, offset), layout, s in zip(command.inputs, spec.inputs, strides, strict=False):
+    for k, ((value, offset), layout, s) in enumerate(zip(command.inputs, spec.inputs, strides, strict=False)):
         known = constants.get(value)
-        refs.append(builder.read(Place(value, offset, s, layout.dtype)) if known is None else known.ref(builder))
+        read = Place(value, offset, s, layout.dtype, layout.span if k in program.tables else 0)
+        refs.append(builder.read(read) if known is None else known.ref(builder))
     scalars = [builder.scalar(position, d) for position, d in zip(command.scalars, program.scalars, strict=True)]
     results = builder.add(program, refs, scalars)
     for (value, offset), layout, s, ref in zip(command.outputs, spec.outputs, strides[count:], results, strict=True):

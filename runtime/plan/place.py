@@ -151,7 +151,7 @@ def donations(
 def _element_by_element(kernel: Kernel) -> tuple[Program, list[tuple[Operand, int]]]:
     """Inputs of which the invocation that writes an element reads just that one, with their registers in the program that follows."""
     if isinstance(kernel, ElementwiseKernel):
-        return kernel.program, [(o, k) for k, o in enumerate(kernel.inputs)]
+        return kernel.program, [(o, k) for k, o in enumerate(kernel.inputs) if k not in kernel.program.tables]
     if isinstance(kernel, MatmulKernel):
         return kernel.epilogue, [(o, k) for k, o in enumerate(kernel.inputs[2:], 1)]
     if isinstance(kernel, ReduceKernel) and kernel.splits == 1:

@@ -11,12 +11,16 @@ from ..layout import Shape, contiguous_strides
 
 
 class Place(NamedTuple):
-    """``offset`` (elements) and ``strides`` of value number ``value`` over a domain; strides along axes of length 1 are 0."""
+    """``offset`` (elements) and ``strides`` of value number ``value`` over a domain; strides along axes of length 1 are 0.
+
+    Of a table, any of ``span`` elements may be read at any element of the domain; its strides are 0.
+    """
 
     value: int
     offset: int
     strides: Shape
     dtype: DType
+    span: int = 0
 
 
 def place(value: int, offset: int, strides: Shape, dtype: DType, shape: Shape) -> Place:
@@ -30,7 +34,7 @@ def access(p: Place, shape: Shape) -> Access:
 
 def extent(p: Place, shape: Shape) -> tuple[int, int]:
     """The first byte and the one after the last that a place touches."""
-    size, span = p.dtype.itemsize, 1 if math.prod(shape) else 0
+    size, span = p.dtype.itemsize, (p.span or 1) if math.prod(shape) else 0
     if span:
         for n, s in zip(shape, p.strides, strict=True):
             span += (n - 1) * s

@@ -7,8 +7,9 @@ in one.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from .. import dtype as dt
 from ..command import Program
@@ -41,6 +42,7 @@ LOCAL = 256
 # Besides `LINEAR`, `SINGLE` and `STRIDED`, where an invocation has four elements: `LINEAR` that does not lie in aligned pieces,
 # aligned pieces along the last axis, and one element for all four.
 SHIFTED, PIECES, REPEATED = "shifted", "pieces", "repeated"
+TABLE = "table"  # an input that is looked up
 WHOLE = (LINEAR, PIECES)
 BY_COORDINATES = (STRIDED, PIECES, REPEATED)
 SIMPLE = frozenset({
@@ -68,7 +70,8 @@ class ElementwiseKey:
 
 def key_of(kernel: ElementwiseKernel, traits: Traits) -> ElementwiseKey:
     operands = kernel.inputs + kernel.outputs
-    modes = [mode(o.strides, kernel.shape) for o in operands]
+    tables = kernel.program.tables
+    modes = [TABLE if k in tables else mode(o.strides, kernel.shape) for k, o in enumerate(operands)]
     rank = len(kernel.shape) if STRIDED in modes else 0
     count = math.prod(kernel.shape)
     each = 4 if kernel.errors is None and count >= 4 and (not rank or kernel.shape[-1] % 4 == 0) else 1
@@ -90,8 +93,8 @@ def _in_four(operand: Operand, how: str, length: int) -> str:
     """How an invocation with four elements walks an operand; ``length`` is that of the last axis."""
     if how == LINEAR:
         return LINEAR if operand.dtype.itemsize <= 4 and operand.offset % 4 == 0 else SHIFTED
-    if how == SINGLE:
-        return SINGLE
+    if how in (SINGLE, TABLE):
+        return how
     if in_fours(operand, -1, length):
         return PIECES
     return STRIDED if operand.strides[-1] else REPEATED
@@ -139,15 +142,16 @@ def emit(key: ElementwiseKey, abilities: Abilities) -> bytes:
                 places.append(m.add(start, first))
             else:
                 places.append(walked(m, start, position, steps) if steps else start)
+        tables = {k: partial(_look_up, m, tensors[k], places[k]) for k in program.tables}
         if key.each == 1:
-            values = [tensor.load(place) for tensor, place in zip(tensors[:count], places, strict=False)]
-            computed = evaluate(m, program, values, scalars, abilities, first, errors)
+            values = [m.u(0) if k in tables else tensors[k].load(places[k]) for k in range(count)]
+            computed = evaluate(m, program, values, scalars, abilities, first, errors, tables)
             for tensor, place, value in zip(tensors[count:], places[count:], computed, strict=True):
                 tensor.store(place, value)
         else:
             along = [steps[-1] if steps else m.u(1) for steps in strides]
             loaded = [_load(m, *one) for one in zip(tensors[:count], key.modes, places, along, strict=False)]
-            results = _each(m, program, loaded, scalars, abilities, first)
+            results = _each(m, program, loaded, scalars, abilities, first, tables)
             left = m.op(Op.ISub, m.u32, length, first) if key.tail else None
             for k in range(count, len(tensors)):
                 alone = tensors[k]
@@ -162,8 +166,15 @@ def weight(program: Program) -> int:
     return sum(1 if step.opcode in SIMPLE else SHORT // 4 for step in program.steps)
 
 
+def _look_up(m: Module, table: Tensor, start: int, index: int) -> int:
+    """The element of a table whose number is ``index`` (i32)."""
+    return table.load(m.add(start, m.bitcast(m.u32, index)))
+
+
 def _load(m: Module, tensor: Tensor, how: str, place: int, step: int) -> list[int]:
-    """Four elements of an operand."""
+    """Four elements of an operand; of a table nothing yet."""
+    if how == TABLE:
+        return [m.u(0)] * 4
     if how in WHOLE:
         return tensor.load_each(place)
     if how in (SINGLE, REPEATED):
@@ -193,12 +204,14 @@ def _store(
 
 
 def _each(
-    m: Module, program: Program, loaded: Sequence[Sequence[int]], scalars: Sequence[int], abilities: Abilities, first: int
-) -> list[list[int]]:
+    m: Module, program: Program, loaded: Sequence[Sequence[int]], scalars: Sequence[int], abilities: Abilities, first: int,
+    tables: Mapping[int, Callable[[int], int]],
+) -> list[list[int]]:  # fmt: skip
     """The program's results for four elements: per result, four values."""
     if weight(program) <= SHORT:
         computed = [
-            evaluate(m, program, [four[k] for four in loaded], scalars, abilities, m.add(first, m.u(k))) for k in range(4)
+            evaluate(m, program, [four[k] for four in loaded], scalars, abilities, m.add(first, m.u(k)), None, tables)
+            for k in range(4)
         ]
         return [list(values) for values in zip(*computed, strict=True)]
     # Long programs go around a loop: four copies would take drivers four times as long to compile.
@@ -212,7 +225,7 @@ def _each(
             for k in range(3):
                 value = value if four[k] == four[3] else m.select(here[k], four[k], value)
             values.append(value)
-        computed_once = evaluate(m, program, values, scalars, abilities, m.add(first, turn))
+        computed_once = evaluate(m, program, values, scalars, abilities, m.add(first, turn), None, tables)
         for variables, value in zip(kept, computed_once, strict=True):
             for k, variable in enumerate(variables):
                 at = m.op(Op.IEqual, m.bool, turn, m.u(k))

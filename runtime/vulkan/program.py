@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Final
 
 from .. import dtype as dt
 from ..command import Program
@@ -10,6 +12,8 @@ from ..dtype import DType
 from . import functions
 from .access import Abilities, Tensor
 from .spirv import Module, Op
+
+NO_TABLES: Final[Mapping[int, Callable[[int], int]]] = MappingProxyType({})
 
 
 def narrow(dtype: DType, abilities: Abilities) -> DType:
@@ -19,9 +23,13 @@ def narrow(dtype: DType, abilities: Abilities) -> DType:
 
 def evaluate(
     m: Module, program: Program, inputs: Sequence[int], scalars: Sequence[int], abilities: Abilities,
-    index: int | None = None, errors: Tensor | None = None,
+    index: int | None = None, errors: Tensor | None = None, tables: Mapping[int, Callable[[int], int]] = NO_TABLES,
 ) -> list[int]:  # fmt: skip
-    """The program's results. ``index`` is the element's row-major number, ``errors`` the stream's error words."""
+    """The program's results.
+
+    ``index`` is the element's row-major number, ``errors`` the stream's error words; ``tables`` give the element of a number (i32)
+    of those inputs that are looked up.
+    """
     registers = [*inputs, *scalars]
     for step in program.steps:
         args = tuple(registers[a] for a in step.args)
@@ -29,6 +37,8 @@ def evaluate(
         if step.opcode == "index":
             assert index is not None
             registers.append(m.bitcast(m.i32, index))
+        elif step.opcode == "lookup":
+            registers.append(tables[step.args[1]](args[0]))
         elif step.opcode == "check_index":
             assert errors is not None
             registers.append(check_index(m, errors, *args))

@@ -43,7 +43,7 @@ ALLOWED_EXT = {
     Ext.RoundEven, Ext.Trunc, Ext.Floor, Ext.Ceil, Ext.Sqrt, Ext.FindUMsb, Ext.PackHalf2x16,
     Ext.UnpackHalf2x16,
 }  # fmt: skip
-BY_CALLER = {"check_index"}  # emitted where the error word is known
+BY_CALLER = {"check_index", "lookup"}  # emitted where the error words and the tables are known
 OPERANDS = [
     (opcode, dtype)
     for opcode in OPCODES

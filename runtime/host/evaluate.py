@@ -1,0 +1,151 @@
+"""Elementwise programs as lists of NumPy calls, bound to arrays once and then run any number of times.
+
+Everything that can be decided beforehand is: which array is which register, which registers share memory, what is computed right
+where it belongs. Running a program is then nothing but calling its functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..command import Program, Step
+from . import functions
+from .record import check_index, stored_as_computed
+
+Array = NDArray[Any]
+Call = tuple[Callable[..., Any], tuple[Any, ...]]
+
+ALONE = frozenset({"index", "check_index", "lookup"})  # instructions whose result may not lie where an operand does
+
+
+def execute(calls: Iterable[Call]) -> None:
+    for function, arguments in calls:
+        function(*arguments)
+
+
+class Scalars:
+    """A program's scalars as 0-d arrays: the calls keep these, and what is in them changes from run to run."""
+
+    def __init__(self, program: Program, positions: Sequence[int]) -> None:
+        self.registers = [np.zeros((), functions.register_dtype(d)) for d in program.scalars]
+        self._filled = list(zip(self.registers, positions, strict=True))
+
+    def set(self, values: Sequence[float]) -> None:
+        """``values`` are those of the whole batch."""
+        for register, position in self._filled:
+            register[()] = values[position]
+
+
+class Evaluator:
+    """Binds one program to arrays. What it binds shares scratch memory, so it runs one after the other.
+
+    Registers that die are reused, by the very step that reads them last where it may. A step whose register is a result is
+    computed straight into the output when the output's stored form is its register form; into ``shared`` outputs, whose memory
+    inputs use too, only at the last step. Inputs that are results as they are get put aside before such an output is written.
+    """
+
+    def __init__(
+        self, program: Program, scalars: Scalars, words: Array | None = None, shared: frozenset[int] = frozenset()
+    ) -> None:
+        self._program = program
+        self._words = words
+        self._scalars = scalars.registers
+        self._base = len(program.inputs) + len(program.scalars)
+        self._direct = {
+            register: k
+            for k, register in reversed(list(enumerate(program.results)))
+            if register >= self._base
+            and stored_as_computed(program.dtype_of(register))
+            and (k not in shared or register == self._base + len(program.steps) - 1)
+        }
+        self._aside = [r for r in set(program.results) if r < len(program.inputs)] if shared else []
+        self._dying = self._lifetimes()
+        self._scratch: dict[Any, list[Array]] = {}
+
+    def _lifetimes(self) -> list[list[int]]:
+        """Per step, the scratch registers nobody needs after it."""
+        last: dict[int, int] = {}
+        for number, step in enumerate(self._program.steps):
+            last[self._base + number] = number
+            for register in step.args:
+                last[register] = number
+        for register in self._program.results:
+            last[register] = len(self._program.steps)
+        dying: list[list[int]] = [[] for _ in self._program.steps]
+        for register, number in last.items():
+            if register >= self._base and number < len(dying) and register not in self._direct:
+                dying[number].append(register)
+        return dying
+
+    def bind(self, inputs: Sequence[Array], outputs: Sequence[Array], first: int = 0) -> list[Call]:
+        """The calls for one piece.
+
+        ``inputs`` and ``outputs`` are in stored form and of one shape, but for tables, which are whole and flat; ``first`` is the
+        row-major number of element 0.
+        """
+        program, calls = self._program, list[Call]()
+        shape = outputs[0].shape if outputs else np.broadcast_shapes(*(x.shape for k, x in enumerate(inputs) if k not in program.tables))
+        registers: list[Any] = []
+        taken: list[Array] = []
+        for k, (dtype, stored) in enumerate(zip(program.inputs, inputs, strict=True)):
+            register = stored
+            if k not in program.tables and (k in self._aside or not stored_as_computed(dtype)):
+                register = self._take(functions.register_dtype(dtype), stored.shape)
+                taken.append(register)
+                calls.append((functions.load_into, (dtype, stored, register)))
+            registers.append(register)
+        registers.extend(self._scalars)
+        for number, step in enumerate(program.steps):
+            calls += self._step(number, step, registers, outputs, shape, first)
+        for k, result in enumerate(program.results):
+            if self._direct.get(result) != k:
+                calls.append((functions.store, (program.dtype_of(result), registers[result], outputs[k])))
+        for result in {r for r in program.results if r >= self._base and r not in self._direct}:
+            taken.append(registers[result])
+        for array in taken:
+            self._give(array)
+        return calls
+
+    def _step(
+        self, number: int, step: Step, registers: list[Any], outputs: Sequence[Array], shape: tuple[int, ...], first: int
+    ) -> list[Call]:
+        """What one step calls; its register is appended, and those that die are given back."""
+        dying = [registers[r] for r in self._dying[number] if r != self._base + number]
+        if step.opcode not in ALONE:
+            for array in dying:
+                self._give(array)
+        direct = self._direct.get(self._base + number)
+        out = outputs[direct] if direct is not None else self._take(functions.register_dtype(step.result), shape)
+        arguments = [registers[a] for a in step.args]
+        if step.opcode == "index":
+            calls: list[Call] = [(_fill_index, (out, first))]
+        elif step.opcode == "check_index":
+            calls = [(check_index, (self._words, *arguments, out))]
+        elif step.opcode == "lookup":
+            calls = [(functions.lookup, (step.result, *arguments, out))]  # of the table's own dtype
+        else:
+            calls = [(functions.function(step.opcode, step.operands, step.result), (*arguments, out))]
+            if not stored_as_computed(step.result):
+                calls.append((functions.narrow, (step.result, out)))
+        if step.opcode in ALONE:
+            for array in dying:
+                self._give(array)
+        if self._base + number in self._dying[number]:  # nobody reads it: notes of errors, say
+            self._give(out)
+        registers.append(out)
+        return calls
+
+    def _take(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+        free = self._scratch.setdefault((dtype, shape), [])
+        return free.pop() if free else np.empty(shape, dtype)
+
+    def _give(self, array: Array) -> None:
+        self._scratch.setdefault((array.dtype, array.shape), []).append(array)
+
+
+def _fill_index(out: Array, first: int) -> None:
+    out[...] = np.arange(first, first + out.size, dtype=np.int32).reshape(out.shape)
