@@ -176,6 +176,9 @@ class CheckedDriver:
     def timeline(self) -> Any:
         return self.inner.timeline()
 
+    def drop(self, timeline: Any) -> None:
+        self.inner.drop(timeline)
+
     def record(self, plan: Plan, buffers: Sequence[Buffer], statistics: Statistics) -> CheckedRecording:
         check_plan(plan, buffers, self.traits)
         for buffer in buffers:

@@ -168,10 +168,10 @@ class Device:
                 storage, fence = self.copy_bytes(slot, offset, nbytes, Memory.READBACK, stream)
                 offset = 0
             else:
-                # Used by an open batch: its submission is the next one. Otherwise the last that wrote it counts.
+                # Written by an open batch: its submission is the next one. Otherwise the last that wrote it counts.
                 holder = self.gathering(slot)
                 fence = slot.written or Fence(stream, 0)
-                if holder is not None:
+                if holder is not None and slot.dirty == holder.open_batch:
                     fence = Fence(holder, holder.submitted + 1)
             return Readback(storage, offset, nbytes, fence, convert)
 

@@ -79,6 +79,12 @@ class Driver(Protocol):
     def timeline(self) -> Any:
         """A new timeline at value 0."""
 
+    def drop(self, timeline: Any) -> None:
+        """Nobody will ask for the timeline any more, though submissions may still raise it.
+
+        Called from anywhere, also by the garbage collector with locks held: only takes note.
+        """
+
     def record(self, plan: Plan, buffers: Sequence[Buffer], statistics: Statistics) -> Any:
         """Bind a plan to buffers (in the order of ``plan.bound``, then the arena if it has one)."""
 

@@ -189,6 +189,9 @@ class ManualDriver:
         self.timelines.append(made)
         return made
 
+    def drop(self, timeline: ManualTimeline) -> None:
+        """Nothing to do: tests may still want to look at it."""
+
     def record(self, plan: Plan, buffers: Sequence[Buffer], statistics: Statistics) -> HostRecording:
         if self.null:
             made = HostRecording([])

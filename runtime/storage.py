@@ -19,19 +19,20 @@ if TYPE_CHECKING:
 class Slot:
     """The engine's side of a storage; lives on while a batch still needs it after the tensors are gone.
 
-    ``batch`` and ``index`` say where the open batch knows it. ``written`` and ``used`` are the fences of its last
-    writer and of each stream's last use. ``failure`` is set when the batch that should have computed it could not run.
+    ``batch`` and ``index`` say where the open batch knows it; ``dirty`` is the last batch that writes it. ``written`` and ``used``
+    are the fences of its last writer and of each stream's last use. ``failure`` is set when the batch that should have computed it
+    could not run.
     """
 
     __slots__ = (
-        "batch", "buffer", "failure", "index", "memory", "nbytes", "owner", "readbacks", "stream", "used", "written",
+        "batch", "buffer", "dirty", "failure", "index", "memory", "nbytes", "owner", "readbacks", "stream", "used", "written",
     )  # fmt: skip
 
     def __init__(self, stream: Stream, nbytes: int) -> None:
         self.stream = stream
         self.nbytes = nbytes
         self.memory = Memory.DEVICE
-        self.batch = 0
+        self.batch = self.dirty = 0
         self.index = 0
         self.buffer: Buffer | None = None
         self.owner: Callable[[], Storage | None] = _nobody

@@ -10,6 +10,7 @@ from collections import deque
 from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
+from weakref import finalize
 
 from . import capture, settings, waiting
 from .batch import Batch
@@ -37,6 +38,7 @@ class Stream:
         self.device: Final = device
         self.name: Final = name or f"{device.name}/stream{next(_numbers)}"
         self.timeline: Final[Any] = device.driver.timeline()
+        finalize(self, device.driver.drop, self.timeline).atexit = False
         self.submitted = 0
         self.failure: BaseException | None = None
         self.abandoned: BaseException | None = None  # why the last batch that could not run did not
@@ -102,7 +104,7 @@ class Stream:
                 for nbytes in spec.fresh:
                     slot = Slot(self, nbytes)
                     slot.memory = memory
-                    slot.batch = ident
+                    slot.batch = slot.dirty = ident
                     slot.index = len(slots)
                     fresh.append(slot.index)
                     slots.append(slot)
@@ -112,6 +114,8 @@ class Stream:
                 batch.nbytes += spec.nbytes
                 if not batch.commands:
                     self.device.gathering_streams.add(self)  # lives on until its commands are submitted
+                for slot, _ in targets:
+                    slot.dirty = ident
                 batch.commands += 1  # last: from here on the command is in
             except BaseException:  # an operand that failed, or Ctrl-C
                 batch.cut(*marks)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import drivers
+from tests.support import drivers, vulkan_objects
 
 CHOSEN: pytest.StashKey[tuple[str, ...]] = pytest.StashKey()
 PASSED: pytest.StashKey[bool] = pytest.StashKey()
@@ -32,6 +32,7 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError(f"--devices: there is no {', '.join(unknown)}; there are {', '.join(drivers.KINDS)}")
     config.stash[CHOSEN] = chosen
     drivers.choose_drivers(chosen)
+    vulkan_objects.count_from_now_on()
 
 
 def _kinds(metafunc: pytest.Metafunc) -> list[str]:
@@ -76,7 +77,7 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 @pytest.fixture(autouse=True)
 def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
-    """After a test that passed: no thread, no buffer and no validation message is left of it."""
+    """After a test that passed: no thread, no buffer, no Vulkan object and no validation message is left of it."""
     from tests.support import aftercheck
 
     threads, held = set(threading.enumerate()), aftercheck.bytes_in_use()
@@ -87,6 +88,7 @@ def nothing_left(request: pytest.FixtureRequest) -> Iterator[None]:
         if request.node.stash.get(PASSED, False):  # otherwise its traceback keeps tensors alive
             problems += [f"a thread is left running: {name}" for name in aftercheck.left_over_threads(threads)]
             problems += aftercheck.leaked(held)
+            problems += vulkan_objects.lost()
     finally:
         aftercheck.replace_failed_devices()
     if problems:

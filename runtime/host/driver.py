@@ -81,6 +81,9 @@ class HostDriver:
     def timeline(self) -> HostTimeline:
         return HostTimeline()
 
+    def drop(self, timeline: HostTimeline) -> None:
+        """Nothing to do: it goes with its last reference."""
+
     def record(self, plan: Plan, buffers: Sequence[Buffer], statistics: Statistics) -> HostRecording:
         return record(plan, buffers, self)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -51,6 +52,7 @@ class VulkanDriver:
         self.parameter_blocks = ParameterBlocks(self)
         self._command_pool = self._new_command_pool()
         self._timelines: list[VulkanTimeline] = []
+        self._dropped: deque[VulkanTimeline] = deque()
         self._wake = self.timeline()
         self._interrupts = 0
         self._interrupting = threading.Condition()
@@ -119,9 +121,23 @@ class VulkanDriver:
 
     # -- work -----------------------------------------------------------------------------------------------------
     def timeline(self) -> VulkanTimeline:
+        self._destroy_dropped()
         made = VulkanTimeline(self._device)
         self._timelines.append(made)
         return made
+
+    def drop(self, timeline: VulkanTimeline) -> None:
+        self._dropped.append(timeline)
+
+    def _destroy_dropped(self) -> None:
+        """Destroy the semaphores of streams that are gone, once nothing on the device will raise them any more."""
+        for _ in range(len(self._dropped)):
+            timeline = self._dropped.popleft()
+            if timeline.completed() < timeline.last:
+                self._dropped.append(timeline)
+            else:
+                self._timelines.remove(timeline)
+                timeline.destroy()
 
     def record(self, plan: Plan, buffers: Sequence[Buffer], statistics: Statistics) -> VulkanRecording:
         if plan.compiled is None:
@@ -137,7 +153,7 @@ class VulkanDriver:
         submit, values = self._submit, self._values
         submit.pCommandBuffers = recording.pointer
         self._signal[0] = timeline.handle
-        self._signal_value[0] = value
+        self._signal_value[0] = timeline.last = value
         count = len(waits)
         submit.waitSemaphoreCount = values.waitSemaphoreValueCount = count
         kept = ()

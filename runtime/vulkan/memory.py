@@ -53,19 +53,27 @@ def allocate(device: Any, physical: Physical, nbytes: int, memory: Memory) -> Bl
     if result < 0:
         lib.vkDestroyBuffer(device, buffer[0], ffi.NULL)
         _memory_check(result, "vkAllocateMemory", nbytes)
-    check(lib.vkBindBufferMemory(device, buffer[0], held[0], 0), "vkBindBufferMemory")
-    mapped = None
-    if physical.memory_types[number] & HOST_VISIBLE:
-        pointer = ffi.new("void **")
-        check(lib.vkMapMemory(device, held[0], 0, nbytes, 0, pointer), "vkMapMemory")
-        mapped = np.frombuffer(ffi.buffer(pointer[0], nbytes), np.uint8)
-    return Block(nbytes, memory, Handle(buffer[0], held[0]), mapped)
+    handle, mapped = Handle(buffer[0], held[0]), None
+    try:
+        _memory_check(lib.vkBindBufferMemory(device, buffer[0], held[0], 0), "vkBindBufferMemory", nbytes)
+        if physical.memory_types[number] & HOST_VISIBLE:
+            pointer = ffi.new("void **")
+            _memory_check(lib.vkMapMemory(device, held[0], 0, nbytes, 0, pointer), "vkMapMemory", nbytes)
+            mapped = np.frombuffer(ffi.buffer(pointer[0], nbytes), np.uint8)
+    except BaseException:
+        _destroy(device, handle)
+        raise
+    return Block(nbytes, memory, handle, mapped)
 
 
 def free(device: Any, block: Block) -> None:
+    _destroy(device, block.handle)
+
+
+def _destroy(device: Any, handle: Handle) -> None:
     vk = api()
-    vk.lib.vkDestroyBuffer(device, block.handle.buffer, vk.ffi.NULL)
-    vk.lib.vkFreeMemory(device, block.handle.memory, vk.ffi.NULL)
+    vk.lib.vkDestroyBuffer(device, handle.buffer, vk.ffi.NULL)
+    vk.lib.vkFreeMemory(device, handle.memory, vk.ffi.NULL)
 
 
 def _memory_check(result: int, call: str, nbytes: int) -> None:

@@ -28,8 +28,8 @@ class VulkanRecording:
     """Holds its command buffer, its parameters and its descriptor sets until `release`."""
 
     __slots__ = (
-        "_block", "_driver", "_kernel_count", "_pointer", "_queries", "_scalars", "_sets", "_static", "_timed", "_words", "barriers",
-        "commands", "dispatches", "kernels",
+        "_block", "_driver", "_kernel_count", "_pointer", "_queries", "_scalars", "_sets", "_timed", "_words", "barriers", "commands",
+        "dispatches", "__weakref__",
     )  # fmt: skip
 
     def __init__(self, driver: VulkanDriver, plan: Plan, compiled: CompiledPlan, buffers: Sequence[Buffer]) -> None:
@@ -41,9 +41,15 @@ class VulkanRecording:
         self._queries: Any = None
         self._timed = driver.timestamps and compiled.kernels > 0 and driver.physical.limits["timestamp_ps"] > 0
         self._scalars: list[tuple[int, int, DType]] = []
-        offsets = self._write_parameters(compiled)
-        self.commands = driver.new_commands()
-        self._record(compiled, _places(plan, buffers), offsets)
+        self._block: Any = None
+        self.commands: Any = None
+        try:
+            offsets = self._write_parameters(compiled)
+            self.commands = driver.new_commands()
+            self._record(compiled, _places(plan, buffers), offsets)
+        except BaseException:  # no memory, or Ctrl-C
+            self.release()
+            raise
         self._pointer = api().ffi.new("VkCommandBuffer[]", [self.commands])
 
     # -- parameters -----------------------------------------------------------------------------------------------
@@ -134,13 +140,15 @@ class VulkanRecording:
         driver = self._driver
         if driver.closed:
             return
-        driver.free_commands(self.commands)
+        if self.commands is not None:
+            driver.free_commands(self.commands)
         for used in self._sets:
             driver.sets.leave(used)
-        driver.parameter_blocks.give_back(self._block)
+        if self._block is not None:
+            driver.parameter_blocks.give_back(self._block)
         if self._queries is not None:
             driver.free_queries(self._queries)
-            self._queries = None
+        self.commands = self._block = self._queries = None
         self._sets = []
 
 

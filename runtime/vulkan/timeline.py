@@ -17,9 +17,12 @@ def _lost(*_: object) -> int:
 
 
 class VulkanTimeline:
-    """One semaphore; ``completed`` asks the driver each time, which costs about a microsecond."""
+    """One semaphore; ``completed`` asks the driver each time, which costs about a microsecond.
 
-    __slots__ = ("_counter", "_device", "_get", "handle")
+    ``last`` is the highest value that a submission will raise it to.
+    """
+
+    __slots__ = ("_counter", "_device", "_get", "handle", "last")
 
     def __init__(self, device: Any) -> None:
         vk = api()
@@ -28,6 +31,7 @@ class VulkanTimeline:
         out = vk.ffi.new("VkSemaphore *")
         check(vk.lib.vkCreateSemaphore(device, info, vk.ffi.NULL, out), "vkCreateSemaphore")
         self.handle = out[0]
+        self.last = 0
         self._device = device
         self._counter = vk.ffi.new("uint64_t *")
         self._get = vk.lib.vkGetSemaphoreCounterValue

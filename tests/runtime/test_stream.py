@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import gc
+
 import numpy as np
 import pytest
 
 import rasptorch as rt
+from rasptorch.runtime import device as devices
 from rasptorch.runtime import settings
 from rasptorch.runtime.fence import Fence
 from rasptorch.runtime.stream import Stream
@@ -241,3 +244,38 @@ def test_many_threads_share_a_stream(device: str) -> None:
     running = [started(lambda seed=seed: work(seed)) for seed in range(6)]  # type: ignore[misc]
     for seed, future in enumerate(running):
         assert future.result(PATIENCE) == pytest.approx(expected(seed), rel=1e-5)
+
+
+def test_reading_what_the_open_batch_only_reads_submits_nothing(device: str) -> None:
+    x = rt.ones(3, device=device) * 2
+    x.numpy()
+    with counting(device) as n:
+        y = x + 1
+        assert x.tolist() == [2, 2, 2]
+    assert n.submissions == 0
+    with counting(device) as n:
+        x.add_(1)  # now the open batch writes it
+        assert x.tolist() == [3, 3, 3]
+    assert n.submissions == 1 and y.tolist() == [3, 3, 3]
+
+
+def test_a_value_that_was_read_before_it_is_overwritten_in_the_same_batch(device: str) -> None:
+    x = rt.ones(3, device=device) * 2
+    x.numpy()
+    y = x + 1
+    before = x.readback()
+    x.add_(5)
+    assert before.wait().tolist() == [2, 2, 2]
+    assert x.tolist() == [7, 7, 7] and y.tolist() == [3, 3, 3]
+
+
+@pytest.mark.drivers("lavapipe", "swiftshader")
+def test_semaphores_of_dropped_streams_are_destroyed(device: str) -> None:
+    opened = devices.get(device)
+    before = len(opened.driver._timelines)
+    for _ in range(20):
+        with rt.stream(rt.Stream(device)):
+            (rt.ones(64, device=device) + 1).sum().item()
+    gc.collect()
+    rt.Stream(device)  # making one clears up after the others
+    assert len(opened.driver._timelines) <= before + 2

@@ -10,8 +10,10 @@ import torch
 
 import rasptorch as rt
 from rasptorch.runtime import device as devices
+from rasptorch.runtime.device import Device
+from rasptorch.runtime.vulkan.driver import open_driver
 
-from . import aftercheck, drivers
+from . import aftercheck, drivers, vulkan_objects
 from .compare import assert_close
 from .counting import counting
 from .gradients import check_device_gradients
@@ -81,6 +83,28 @@ def test_a_leaked_buffer_is_found() -> None:
     assert any("cpu: " in line for line in aftercheck.leaked(held))
     kept.clear()
     assert aftercheck.leaked(held) == []
+
+
+@pytest.mark.drivers("lavapipe")
+def test_a_lost_vulkan_object_is_found(device: str) -> None:
+    driver = devices.get(device).driver
+    assert vulkan_objects.lost() == []
+    queries = driver.new_queries(4)  # nobody's
+    assert vulkan_objects.lost() == [f"{devices.get(device)}: 1 query pools exist, the engine knows of 0"]
+    driver.free_queries(queries)
+    assert vulkan_objects.lost() == []
+
+
+@pytest.mark.drivers("lavapipe", "swiftshader")
+def test_closing_a_device_leaves_no_vulkan_object(device: str) -> None:
+    driver, full = open_driver(device)
+    another = Device(f"{full} again", driver)
+    x = rt.arange(6, dtype=rt.float32, device=another)
+    assert (x.reshape(2, 3) @ x.reshape(3, 2) + 1).relu().sum().item() == 95.0
+    assert vulkan_objects.existing(driver)["command buffers"] > 0
+    del x
+    another.close()
+    assert not vulkan_objects.existing(driver) and vulkan_objects.lost() == []
 
 
 def test_devices_have_different_names() -> None:

@@ -212,3 +212,12 @@ async def test_awaiting_is_forbidden_too(manual: Manual) -> None:
         await later
     driver.finish_all()
     assert (await later).tolist() == [3.0]
+
+
+@pytest.mark.trio
+async def test_trio_a_value_is_there_although_an_open_batch_reads_it(device: str) -> None:
+    x = one(device)
+    await x.item()
+    y = x + 1
+    assert float(x) == 3.0
+    assert await y.item() == 4.0
