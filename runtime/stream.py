@@ -197,9 +197,9 @@ class Stream:
         """Bind ``plan`` to memory and submit it. ``slots`` are the storages by their numbers in the plan."""
         device = self.device
         began = perf_counter()
-        buffers, arena = self._bind(slots, plan)
+        buffers, arenas = self._bind(slots, plan)
         value = self.submitted + 1
-        recording, reused = self._submit(slots, plan, scalars, buffers, arena, value)
+        recording, reused = self._submit(slots, plan, scalars, buffers, arenas, value)
         for index in plan.bound:
             slot = slots[index]
             if slot.used is None:
@@ -208,8 +208,8 @@ class Stream:
         fence = Fence(self, value)
         for index in plan.written:
             slots[index].written = fence
-        if arena is not None:
-            self._give_back(arena, slots, plan, {self: value})
+        if arenas:
+            self._give_back(arenas, slots, plan, {self: value})
         self._unfinished.append((value, recording, plan))
         counters = device.statistics
         counters.commands += commands
@@ -221,33 +221,38 @@ class Stream:
         self._retire()
         self._crowded = len(self._unfinished) > settings.current.in_flight
 
-    def _bind(self, slots: Mapping[int, Slot], plan: Plan) -> tuple[list[Buffer], Buffer | None]:
-        """A buffer for every value that outlives the batch, and one for all that do not (and for outputs that are carved from it)."""
+    def _bind(self, slots: Mapping[int, Slot], plan: Plan) -> tuple[list[Buffer], list[Buffer]]:
+        """A buffer for every value that outlives the batch, and the arena for all that do not (and for outputs carved from it)."""
         pool = self.device.pool
-        arena = pool.allocate(plan.arena, Memory.DEVICE, self) if plan.arena else None
         carved = plan.carved
+        arenas: list[Buffer] = []
         buffers = []
         try:
+            for nbytes in plan.arenas():
+                arenas.append(pool.allocate(nbytes, Memory.DEVICE, self))
             for index in plan.bound:
                 slot = slots[index]
                 if slot.buffer is None:
-                    if arena is not None and index in carved and slot.memory is Memory.DEVICE:
-                        slot.buffer = pool.part(arena, carved[index], slot.nbytes)
+                    if index in carved and slot.memory is Memory.DEVICE:
+                        slot.buffer = pool.part(arenas[0], carved[index], slot.nbytes)
                     else:
                         slot.buffer = pool.allocate(slot.nbytes, slot.memory, self)
                 buffers.append(slot.buffer)
         except BaseException:
-            if arena is not None:
-                self._give_back(arena, slots, plan, None)
+            self._give_back(arenas, slots, plan, None)
             raise
-        return buffers, arena
+        return buffers, arenas
 
-    def _give_back(self, arena: Buffer, slots: Mapping[int, Slot], plan: Plan, uses: dict[Stream, int] | None) -> None:
+    def _give_back(
+        self, arenas: Sequence[Buffer], slots: Mapping[int, Slot], plan: Plan, uses: dict[Stream, int] | None
+    ) -> None:
         """Give back what no output was carved from: all of the arena, as a rule."""
         pool = self.device.pool
-        if not plan.carved:
-            pool.give_back(arena, uses)
+        if not plan.carved or not arenas:
+            for arena in arenas:
+                pool.give_back(arena, uses)
             return
+        (arena,) = arenas  # outputs are only carved from an arena in one piece
         for start, nbytes in plan.gaps:
             pool.give_back(pool.part(arena, start, nbytes), uses)
         for index, start in plan.carved.items():
@@ -256,16 +261,15 @@ class Stream:
                 pool.give_back(part, uses)
 
     def _submit(
-        self, slots: Mapping[int, Slot], plan: Plan, scalars: Sequence[float], buffers: list[Buffer], arena: Buffer | None,
-        value: int,
+        self, slots: Mapping[int, Slot], plan: Plan, scalars: Sequence[float], buffers: list[Buffer],
+        arenas: list[Buffer], value: int,
     ) -> tuple[Any, bool]:  # fmt: skip
         device = self.device
         try:
-            recording, reused = device.recordings.find(plan, buffers if arena is None else [*buffers, arena], self, value)
+            recording, reused = device.recordings.find(plan, buffers + arenas, self, value)
             device.driver.submit(self.timeline, value, recording, scalars, self._waits(slots, plan), device.statistics)
         except BaseException as problem:
-            if arena is not None:
-                self._give_back(arena, slots, plan, None)
+            self._give_back(arenas, slots, plan, None)
             device.poison(problem)
             raise
         self.submitted = value

@@ -81,8 +81,8 @@ class Binding:
         self._bytes: dict[int, Array] = {}
         for value, buffer in zip(plan.bound, buffers, strict=False):
             self._bytes[value] = buffer.view(buffer.nbytes)
-        for value, offset in plan.offsets.items():
-            arena = buffers[len(plan.bound)]
+        for value, piece, offset in plan.spots():
+            arena = buffers[len(plan.bound) + piece]
             self._bytes[value] = arena.view(arena.nbytes)[offset : offset + max(plan.sizes[value], 1)]
 
     def array(self, operand: Operand, shape: tuple[int, ...]) -> Array:

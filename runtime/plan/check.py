@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def check_plan(plan: Plan, buffers: Sequence[Buffer], traits: Traits) -> None:
     """Check ``plan`` as it is bound to ``buffers``."""
-    expected = len(plan.bound) + (plan.arena > 0)
+    expected = len(plan.bound) + len(plan.arenas())
     if len(buffers) != expected:
         raise CheckFailed(f"a plan for {expected} buffers was bound to {len(buffers)}")
     _check_arena(plan, traits)
@@ -111,6 +111,8 @@ def _check_arena(plan: Plan, traits: Traits) -> None:
     for start, end, value in pieces:
         if start % traits.alignment or end > plan.arena:
             raise CheckFailed(f"temporary {value} lies at {start} to {end} of an arena of {plan.arena}")
+        if start // plan.segment != (end - 1) // plan.segment and plan.sizes[value] <= plan.segment:
+            raise CheckFailed(f"temporary {value} lies at {start} to {end}, across two pieces of {plan.segment}")
         open_pieces = [piece for piece in open_pieces if piece[1] > start]
         for other_start, other_end, other in open_pieces:
             if value in lives and other in lives:
@@ -164,9 +166,9 @@ def _touches(level: Sequence[Kernel], bases: dict[int, tuple[int, int]], alignme
 def _check_levels(plan: Plan, buffers: Sequence[Buffer], alignment: int) -> None:
     """No kernel writes what another one of its level touches: nothing orders the two."""
     bases = {value: buffer.key for value, buffer in zip(plan.bound, buffers, strict=False)}
-    if plan.arena:
-        block, base = buffers[-1].key
-        bases |= {value: (block, base + offset) for value, offset in plan.offsets.items()}
+    for value, piece, offset in plan.spots():
+        block, base = buffers[len(plan.bound) + piece].key
+        bases[value] = (block, base + offset)
     for number, level in enumerate(plan.levels):
         before: list[_Touch] = []
         for touch in _touches(level, bases, alignment):

@@ -39,9 +39,11 @@ class Placement:
 
 
 def place(
-    levels: Sequence[Sequence[Kernel]], sizes: Mapping[int, int], alignment: int, lasting: Collection[int] = ()
+    levels: Sequence[Sequence[Kernel]], sizes: Mapping[int, int], alignment: int, lasting: Collection[int] = (), segment: int = 1 << 62
 ) -> Placement:
     """Offsets for ``sizes`` (value -> bytes); values that are ``lasting`` keep theirs to the end.
+
+    No value lies across a multiple of ``segment``, unless it is larger than that.
 
     Levels are walked in order; a value takes the smallest gap that holds it. Two values share bytes only if one's last level
     comes strictly before the other's first, so that the barrier between levels separates them, or if one kernel reads the one for
@@ -76,7 +78,7 @@ def place(
                 made.donated[value] = giver
             else:
                 last = lives[value][1]
-                start = _gap(sorted([*busy, *(piece for piece in kept if piece[2] <= last)]) if kept else busy, size)
+                start = _gap(sorted([*busy, *(piece for piece in kept if piece[2] <= last)]) if kept else busy, size, segment)
                 busy.append((start, start + size, last))
                 busy.sort()
             made.offsets[value] = start
@@ -92,13 +94,19 @@ def arrange(
     Outputs that come late, such as the gradients of a deep model, then lie where temporaries lay that are dead by then. Small ones
     stay apart: somebody may keep them (a loss per step, say), and they would keep the arena from being whole again.
     """
-    alone = place(levels, temporaries, traits.alignment)
+    segment = segment_of(traits)
+    alone = place(levels, temporaries, traits.alignment, (), segment)
     large = {value: nbytes for value, nbytes in outputs.items() if nbytes >= CARVE_LEAST}
     apart = alone.size + sum(large.values())
     if alone.size == 0 or apart < CARVE_FROM:
         return alone
-    together = place(levels, {**temporaries, **large}, traits.alignment, large)
-    return together if together.size <= min(apart - apart // CARVE_GAIN, traits.max_block) else alone
+    together = place(levels, {**temporaries, **large}, traits.alignment, large, segment)
+    return together if together.size <= min(apart - apart // CARVE_GAIN, segment) else alone
+
+
+def segment_of(traits: Traits) -> int:
+    """The largest piece an arena can be made of."""
+    return traits.max_block // traits.alignment * traits.alignment
 
 
 def gaps(carved: Mapping[int, int], sizes: Mapping[int, int], arena: int, alignment: int) -> tuple[tuple[int, int], ...]:
@@ -179,13 +187,18 @@ def _free(kept: Sequence[tuple[int, int, int]], start: int, size: int, last: int
     return not any(first <= last and a < start + size and start < b for a, b, first in kept)
 
 
-def _gap(busy: Sequence[tuple[int, int, int]], size: int) -> int:
-    """Start of the smallest gap of at least ``size`` bytes, or the end."""
+def _gap(busy: Sequence[tuple[int, int, int]], size: int, segment: int) -> int:
+    """Start of the smallest gap of at least ``size`` bytes within a segment, or the first possible start after everything."""
     best: tuple[int, int] | None = None
     cursor = 0
     for start, end, _ in busy:
-        room = start - cursor
-        if room >= size and (best is None or room < best[0]):
-            best = (room, cursor)
+        first = _whole(cursor, size, segment)
+        if start - first >= size and (best is None or start - cursor < best[0]):
+            best = (start - cursor, first)
         cursor = max(cursor, end)
-    return cursor if best is None else best[1]
+    return _whole(cursor, size, segment) if best is None else best[1]
+
+
+def _whole(start: int, size: int, segment: int) -> int:
+    """The first place from ``start`` on where ``size`` bytes are in one segment."""
+    return start if start % segment + size <= segment else -(-start // segment) * segment

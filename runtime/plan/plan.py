@@ -111,7 +111,8 @@ class ShaderKernel(Kernel):
 class Plan:
     """``bound`` are the batch's slot numbers that need buffers, in the order recordings take them; ``outputs`` those of
     them that the batch makes. Values that are not bound lie in the arena at ``offsets``; outputs may lie at ``carved`` in it, and
-    ``gaps`` (first byte, bytes) is what is left of it then.
+    ``gaps`` (first byte, bytes) is what is left of it then. An arena larger than a ``segment`` is in several pieces of that size, and
+    no value lies across two of them.
 
     ``recordings`` belongs to the device: this plan bound to buffers, most recently used last. ``compiled`` belongs to the driver.
     """
@@ -126,8 +127,17 @@ class Plan:
     fused: int
     carved: dict[int, int] = field(default_factory=dict)
     gaps: tuple[tuple[int, int], ...] = ()
+    segment: int = 1 << 62
     compiled: Any = None
     recordings: OrderedDict[Any, list[Any]] = field(default_factory=OrderedDict)
+
+    def arenas(self) -> list[int]:
+        """The bytes of each piece of the arena."""
+        return [min(self.segment, self.arena - start) for start in range(0, self.arena, self.segment)]
+
+    def spots(self) -> list[tuple[int, int, int]]:
+        """Every value that lies in the arena: its number, the piece, and the first byte in there."""
+        return [(value, *divmod(offset, self.segment)) for value, offset in self.offsets.items()]
 
     @property
     def kernels(self) -> list[Kernel]:

@@ -10,7 +10,7 @@ from .decode import decode, drop_dead
 from .fuse import fuse
 from .lower import Lowering
 from .order import levels
-from .place import arrange, gaps, marked
+from .place import arrange, gaps, marked, segment_of
 from .plan import Kernel, Plan
 
 
@@ -51,4 +51,5 @@ def make_plan(
         fused=len(commands) - len(groups),
         carved=carved,
         gaps=gaps(carved, sizes, placed.size, traits.alignment),
+        segment=segment_of(traits),
     )

@@ -155,8 +155,8 @@ class VulkanRecording:
 def _places(plan: Plan, buffers: Sequence[Buffer]) -> dict[int, tuple[Any, int]]:
     """VkBuffer and byte offset of every value."""
     places = {v: (b.block.handle.buffer, b.offset) for v, b in zip(plan.bound, buffers, strict=False)}
-    for value, offset in plan.offsets.items():
-        arena = buffers[len(plan.bound)]
+    for value, piece, offset in plan.spots():
+        arena = buffers[len(plan.bound) + piece]
         places[value] = (arena.block.handle.buffer, arena.offset + offset)
     return places
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import gc
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -13,8 +15,12 @@ import pytest
 import rasptorch as rt
 from rasptorch import Tensor, nn
 from rasptorch.nn import functional as F
+from rasptorch.runtime import device as devices
 from rasptorch.runtime import settings
+from rasptorch.runtime.device import Device
+from rasptorch.runtime.host.driver import HostDriver
 from rasptorch.runtime.manual_driver import ManualDriver, manual_device
+from rasptorch.runtime.vulkan.driver import open_driver
 from tests.support.compare import assert_close
 from tests.support.counting import counting
 
@@ -257,3 +263,27 @@ def test_a_steady_state(device: str) -> None:
 @pytest.mark.slow
 def test_ten_thousand_steps(device: str) -> None:
     train_for(device, 10_000)
+
+
+def test_temporaries_that_no_single_allocation_holds(device: str) -> None:
+    """A device gives 1 MiB at a time at most; the temporaries that live at once need three."""
+    driver = devices.get(device).driver
+    narrow = HostDriver() if device == "cpu" else open_driver(device)[0]
+    narrow.traits = replace(driver.traits, max_block=1 << 20)
+    small = Device(f"{device} with small blocks", narrow)
+    rng = np.random.default_rng(0)
+    x, *weights = (rng.standard_normal((300, 300), np.float32) / 17 for _ in range(9))
+
+    def run(x: Any, weights: Sequence[Any]) -> Any:
+        products = [x @ w for w in weights]  # all alive until the last of them is used
+        total = products[0]
+        for p in products[::-1]:
+            total = total @ p
+        return total
+
+    with settings.override(pool_block=1 << 20):
+        got = run(rt.tensor(x, device=small), [rt.tensor(w, device=small) for w in weights]).numpy()
+        (plan,) = [p for p in small.plans._plans.values() if len(p.kernels) == 16]
+        assert plan.arena > 2 << 20 and max(plan.arenas()) <= 1 << 20
+    np.testing.assert_allclose(got, run(x.astype(np.float64), [w.astype(np.float64) for w in weights]), rtol=1e-3, atol=1e-5)
+    small.close()
