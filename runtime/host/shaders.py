@@ -12,8 +12,11 @@ from typing import Final
 from ..plan.plan import ShaderKernel
 from .record import Binding, Runner, Workers
 from .rows import rows
+from .sorting import sort, sum_into
 
 KERNELS: Final[dict[str, Callable[[ShaderKernel, Binding, Workers], Runner]]] = {
     "log_softmax": rows,
     "softmax": rows,
+    "sort": sort,
+    "sum_into": sum_into,
 }

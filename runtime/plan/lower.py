@@ -13,6 +13,7 @@ from ..layout import Layout, Shape, collapse, contiguous_strides
 from .group import PROLOGUE, Group, span
 from .places import Place, access
 from .plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, ReduceKernel, ShaderKernel
+from .stages import staged
 
 CHUNK_MIN = 64  # elements per invocation at least, where a sum is shared
 SHARE_FROM = 2048  # elements of a sum below which another stage costs more than it saves
@@ -37,7 +38,9 @@ class Lowering:
             return [self._elementwise(group, stored)]
         if group.kind == "reduce":
             return self._reduce(group, stored)
-        return [self._matmul(group, stored) if group.kind == "matmul" else self._shader(group)]
+        if group.kind == "matmul":
+            return [self._matmul(group, stored)]
+        return staged(self._shader(group), self._traits, self._temporary)
 
     def _errors(self, group: Group) -> Operand | None:
         if group.errors is None:
@@ -140,7 +143,7 @@ class Lowering:
             layouts[0].dtype, epilogue,
         )  # fmt: skip
 
-    def _shader(self, group: Group) -> Kernel:
+    def _shader(self, group: Group) -> ShaderKernel:
         assert group.core is not None
         reads = group.core_reads()
         inputs = tuple(

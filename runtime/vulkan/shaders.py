@@ -20,9 +20,19 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from . import rows
+from . import rows, runs, scans, sorting
 
 FAMILIES: Final[dict[str, ModuleType]] = {
     "log_softmax": rows,
+    "run_bounds": runs,
+    "run_clear": runs,
+    "run_long": runs,
+    "run_part": runs,
+    "run_sum": runs,
+    "scan": scans,
+    "scan_sums": scans,
     "softmax": rows,
+    "sort_count": sorting,
+    "sort_move": sorting,
+    "sort_rank": sorting,
 }
