@@ -38,6 +38,11 @@ def contiguous(x: Tensor) -> Tensor:
 def clone(x: Tensor) -> Tensor:
     """A copy in row-major order; gradients pass through."""
     layout = x.layout
+    if layout.dtype.itemsize == 8 and _only_stored(layout):
+        plain = layout_of(layout.device, layout.dtype, layout.shape)
+        out = Tensor._make(layout.device.stream().new_storage(layout.nbytes), 0, plain)
+        copy_into(out, x)
+        return tape(out, "clone", lambda n, g: (g,), (x,))
     spec = _copies.get(layout)
     if spec is None:
         program = Program((layout.dtype,), (), (step("copy", layout.dtype, (0,)),), (1,))
@@ -302,10 +307,29 @@ def _embedded(g: Tensor, shape: tuple[int, ...], region: Layout, offset: int) ->
     return out
 
 
+def _only_stored(layout: Layout) -> bool:
+    """Whether the device has no registers for elements of 64 bits: it would see half of an int64, and of a float64 nothing."""
+    traits = layout.device.driver.traits
+    return not (traits.float64 if layout.dtype is dt.float64 else traits.int64)
+
+
+def _half(x: Tensor, which: int) -> Tensor:
+    """The lower (0) or upper (1) halves of elements of 64 bits, as int32."""
+    layout = x.layout
+    return Tensor._make(
+        x.storage, 2 * x.offset + which, layout_of(layout.device, dt.int32, layout.shape, tuple(2 * s for s in layout.strides))
+    )
+
+
 def copy_into(target: Tensor, source: Tensor) -> None:
     """Write ``source``, stretched and converted, into ``target``'s memory. No taping: callers do that."""
     from .dispatch import enqueue_into, same_device
 
+    if target.dtype is source.dtype and target.dtype.itemsize == 8 and _only_stored(target.layout):
+        same_device("copy_", (target.layout, source.layout))
+        for which in (0, 1):
+            copy_into(_half(target, which), _half(source, which))
+        return
     key = (target.layout, source.layout, "into")
     spec = _copies.get(key)
     if spec is None:

@@ -282,3 +282,18 @@ def test_what_a_tensor_says_of_itself() -> None:
     assert [tuple(row.shape) for row in x] == [(3, 4), (3, 4)]
     assert x.alias().storage is x.storage and x.detach().storage is x.storage
     assert y.dim() == x.dim()
+
+
+@pytest.mark.every_driver
+def test_copies_of_64_bits_are_whole(device: str) -> None:
+    """Also where the device has no numbers of 64 bits and would see the lower halves, or nothing."""
+    floats = torch.tensor([[0.1, -1e300], [float("nan"), 5e-324]], dtype=torch.float64)
+    assert_close(rt.tensor(floats.numpy(), device=device).T.clone(), floats.T, rtol=0, atol=0)
+    values = torch.tensor([[2**53 + 1, -(2**63), 5], [-1, 2**63 - 1, 1 << 32]])
+    x = rt.tensor(values.numpy(), device=device)
+    for run in (lambda t: t.clone(), lambda t: t.T.clone(), lambda t: t[:, 1:].clone(), lambda t: t.T.reshape(-1)):
+        assert_close(run(x), run(values))
+    assert_close(rt.cat([x[:, :1], x[:, 1:]], 1), values)
+    out = rt.tensor([[0, 0, 0]] * 2, device=device)
+    out[1:, :] = x[0, 1]
+    assert out.tolist() == [[0] * 3, [-(2**63)] * 3]
