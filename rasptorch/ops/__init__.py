@@ -107,6 +107,7 @@ from .reduction import all, amax, amin, any, argmax, argmin, logsumexp, mean, pr
 from .sampling import normal, randint, randint_like
 from .scan import cumsum
 from .softmax import log_softmax, softmax
+from .sorting import argsort, kthvalue, median, msort, nanmedian, sort, topk
 from .statistics import count_nonzero, nanmean, nansum, norm, std_mean, var_mean
 from .variants import add, addcdiv, addcmul, copysign, div, hypot, lerp, logaddexp, rsub, signbit, sub
 from .variants import div as divide
@@ -151,6 +152,7 @@ __all__ = [
     "arctan2",
     "argmax",
     "argmin",
+    "argsort",
     "as_tensor",
     "asarray",
     "asin",
@@ -213,6 +215,7 @@ __all__ = [
     "isfinite",
     "isinf",
     "isnan",
+    "kthvalue",
     "le",
     "lerp",
     "less",
@@ -237,11 +240,13 @@ __all__ = [
     "max",
     "maximum",
     "mean",
+    "median",
     "meshgrid",
     "min",
     "minimum",
     "mm",
     "moveaxis",
+    "msort",
     "movedim",
     "mul",
     "mul_add_relu",
@@ -249,6 +254,7 @@ __all__ = [
     "mv",
     "nan_to_num",
     "nanmean",
+    "nanmedian",
     "nansum",
     "narrow",
     "ne",
@@ -288,6 +294,7 @@ __all__ = [
     "sin",
     "sinh",
     "softmax",
+    "sort",
     "split",
     "sqrt",
     "square",
@@ -306,6 +313,7 @@ __all__ = [
     "tensor",
     "tensordot",
     "tile",
+    "topk",
     "transpose",
     "tril",
     "triu",

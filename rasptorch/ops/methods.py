@@ -14,6 +14,7 @@ from . import creation, diagonals, extremes, joining, making, products, random, 
 from . import functions as f
 from . import linalg as m
 from . import reduction as r
+from . import sorting as o
 from .composed import in_place, written
 from .elementwise import Elementwise
 from .scan import cumsum
@@ -58,6 +59,8 @@ OTHER: dict[str, Callable[..., Any]] = {
     "max": extremes.max, "min": extremes.min, "aminmax": extremes.aminmax, "cumsum": cumsum,
     "norm": statistics.norm, "nansum": statistics.nansum, "nanmean": statistics.nanmean,
     "count_nonzero": statistics.count_nonzero,
+    "sort": o.sort, "argsort": o.argsort, "msort": o.msort, "topk": o.topk, "kthvalue": o.kthvalue, "median": o.median,
+    "nanmedian": o.nanmedian,
     "dot": products.dot, "vdot": products.vdot, "mv": products.mv, "mm": products.mm, "outer": products.outer,
     "new_zeros": making.new_zeros, "new_ones": making.new_ones, "new_full": making.new_full, "new_empty": making.new_empty,
     "new_tensor": making.new_tensor,

@@ -10,12 +10,15 @@ from collections.abc import Callable
 from typing import Final
 
 from ..plan.plan import ShaderKernel
+from .moves import move
 from .record import Binding, Runner, Workers
 from .rows import rows
 from .sorting import sort, sum_into
 
 KERNELS: Final[dict[str, Callable[[ShaderKernel, Binding, Workers], Runner]]] = {
     "log_softmax": rows,
+    "pick": move,
+    "put": move,
     "softmax": rows,
     "sort": sort,
     "sum_into": sum_into,

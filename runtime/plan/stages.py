@@ -149,4 +149,14 @@ def _sum_into(stages: Stages, command: ShaderKernel) -> None:
     stages.add("run_long", 4 * length * columns, [*given, *parts], [out], length, columns, len(parts))
 
 
-EXPANSIONS: dict[str, Callable[[Stages, ShaderKernel], None]] = {"sort": _sort, "sum_into": _sum_into}
+def _put(stages: Stages, command: ShaderKernel) -> None:
+    """Zeros first, where not every place is written."""
+    rows, length, count = command.attributes
+    assert isinstance(rows, int) and isinstance(length, int) and isinstance(count, int)
+    if count < length:
+        stages.add("run_clear", rows * length, [], command.outputs, rows * length)
+    if rows * count:
+        stages.kernels.append(command)
+
+
+EXPANSIONS: dict[str, Callable[[Stages, ShaderKernel], None]] = {"put": _put, "sort": _sort, "sum_into": _sum_into}

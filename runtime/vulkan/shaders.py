@@ -20,10 +20,12 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from . import rows, runs, scans, sorting
+from . import moves, rows, runs, scans, sorting
 
 FAMILIES: Final[dict[str, ModuleType]] = {
     "log_softmax": rows,
+    "pick": moves,
+    "put": moves,
     "run_bounds": runs,
     "run_clear": runs,
     "run_long": runs,

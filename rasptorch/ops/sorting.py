@@ -1,0 +1,165 @@
+"""Sorting, and what is read off sorted rows: forward and gradient side by side.
+
+The order is PyTorch's: NaN counts as the largest, both zeros are equal, and sorting is always stable. Every dtype sorts on every device.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from ..autograd.node import Node
+from ..runtime import dtype as dt
+from ..runtime.command import CommandSpec
+from ..runtime.errors import DTypeError, ShapeError
+from ..runtime.layout import layout_of
+from ..tensor import Tensor, _axis
+from .arithmetic import where
+from .creation import filled
+from .dispatch import SpecCache, check_size, tape
+from .moving import pick_rows, put_rows
+from .reduction import sum
+from .views import cast, clone, contiguous, narrow, reshape, squeeze, transpose
+
+_specs = SpecCache()
+
+
+class Sorted(NamedTuple):
+    """Entries in order (of what was asked for), and the ``indices`` (int64) they had."""
+
+    values: Tensor
+    indices: Tensor
+
+
+def sorted_rows(x: Tensor, descending: bool) -> tuple[Tensor, Tensor]:
+    """The rows of a matrix in order, and the places (int32) the entries had."""
+    source = contiguous(x)
+    key = (source.layout, descending)
+    spec = _specs.get(key)
+    if spec is None:
+        layout = source.layout
+        outputs = layout_of(layout.device, dt.int32, layout.shape), layout_of(layout.device, layout.dtype, layout.shape)
+        for out in outputs:
+            check_size("sort", out)
+        rows, length = layout.shape
+        work = 100 * rows * length
+        spec = _specs.put(key, CommandSpec("shader", "sort", (layout,), outputs, None, ("sort", work, rows, length, descending, 0)))
+    order, values = x.device.stream().enqueue(spec, [(source.storage.slot, source.offset)])
+    places = Tensor._make(order, 0, spec.outputs[0])
+    return tape(Tensor._make(values, 0, spec.outputs[1]), "sort", _grad_sorted, (x,), (places,)), places
+
+
+def _grad_sorted(n: Node, g: Tensor) -> tuple[Tensor]:
+    (places,) = n.values()
+    return (put_rows(places.shape[1], places, g),)
+
+
+class _Rows:
+    """A tensor as rows along one of its dimensions, and results along them as tensors again."""
+
+    def __init__(self, name: str, x: Tensor, dim: int) -> None:
+        axis = _axis(name, dim, x.ndim)
+        whole = x if x.ndim else reshape(x, 1)
+        turned = transpose(whole, axis, -1)
+        self._axis, self._outer, self._scalar = axis, turned.shape[:-1], x.ndim == 0
+        self.length = turned.shape[-1]
+        self.matrix = reshape(turned, (turned.layout.numel // self.length if self.length else _count(self._outer), self.length))
+
+    def back(self, rows: Tensor) -> Tensor:
+        """A tensor whose dimension has as many entries as ``rows`` has columns."""
+        out = transpose(reshape(rows, (*self._outer, rows.shape[1])), self._axis, -1)
+        return reshape(out, ()) if self._scalar else out
+
+    def one(self, rows: Tensor, keepdim: bool) -> Tensor:
+        """A tensor of the one entry of each row."""
+        out = self.back(rows)
+        return out if keepdim or self._scalar else squeeze(out, self._axis)
+
+
+def _count(shape: tuple[int, ...]) -> int:
+    count = 1
+    for n in shape:
+        count *= n
+    return count
+
+
+def sort(x: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Sorted:
+    """The entries along ``dim`` in order, and the indices they had. Equal entries keep their order, whether ``stable`` or not."""
+    rows = _Rows("sort", x, dim)
+    values, places = sorted_rows(rows.matrix, descending)
+    return Sorted(rows.back(values), cast(rows.back(places), dt.int64))
+
+
+def argsort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
+    """The indices (int64) that put the entries along ``dim`` in order; equal entries keep their order."""
+    rows = _Rows("argsort", x, dim)
+    return cast(rows.back(sorted_rows(rows.matrix.detach(), descending)[1]), dt.int64)
+
+
+def msort(x: Tensor) -> Tensor:
+    """The entries along the first dimension in ascending order."""
+    return sort(x, 0).values
+
+
+def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Sorted:
+    """The ``k`` largest (smallest) entries along ``dim`` in order, and their indices; of equal ones the first."""
+    rows = _Rows("topk", x, dim)
+    if not 0 <= k <= rows.length:
+        raise ShapeError(f"topk: {k} entries of dimension {dim}, which has {rows.length} (shape {list(x.shape)})")
+    values, places = sorted_rows(rows.matrix, largest)
+    if k < rows.length:
+        values, places = clone(narrow(values, 1, 0, k)), narrow(places, 1, 0, k)
+    return Sorted(rows.back(values), cast(rows.back(places), dt.int64))
+
+
+def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Sorted:
+    """The ``k``-th smallest entry (counted from 1) along ``dim``, and its index."""
+    rows = _Rows("kthvalue", x, dim)
+    if not 1 <= k <= rows.length:
+        raise ShapeError(f"kthvalue: k is from 1 to the length {rows.length} of dimension {dim}, got {k}")
+    values, places = sorted_rows(rows.matrix, False)
+    values, places = clone(narrow(values, 1, k - 1, 1)), narrow(places, 1, k - 1, 1)
+    return Sorted(rows.one(values, keepdim), cast(rows.one(places, keepdim), dt.int64))
+
+
+def _middle(name: str, x: Tensor, dim: int, keepdim: bool, skip_nan: bool) -> Sorted:
+    rows = _Rows(name, x, dim)
+    if rows.length == 0:
+        raise ShapeError(f"{name}: nothing to choose from along dimension {dim} of shape {list(x.shape)}")
+    if x.dtype is dt.bool_:
+        raise DTypeError(f"{name} is not defined for bool; convert with .to(rasptorch.uint8)")
+    values, places = sorted_rows(rows.matrix, False)
+    if x.dtype.is_floating_point:
+        plain = values.detach()
+        missing = sum(plain != plain, 1, True, dtype=dt.int32)  # they lie at the end
+        if skip_nan:
+            place = (rows.length - 1 - missing).clamp(min=0) // 2
+        else:
+            place = where(missing > 0, rows.length - missing, (rows.length - 1) // 2)
+        values, places = pick_rows(values, cast(place, dt.int32)), pick_rows(places, cast(place, dt.int32))
+    else:
+        middle = (rows.length - 1) // 2
+        values, places = clone(narrow(values, 1, middle, 1)), narrow(places, 1, middle, 1)
+    return Sorted(rows.one(values, keepdim), cast(rows.one(places, keepdim), dt.int64))
+
+
+def _median(name: str, x: Tensor, dim: int | None, keepdim: bool, skip_nan: bool) -> Any:
+    if dim is not None:
+        return _middle(name, x, dim, keepdim, skip_nan)
+    if keepdim:
+        raise TypeError(f"{name}: keepdim needs a dim; without one the result is a single number")
+    if x.layout.numel == 0 and x.dtype.is_floating_point:
+        return filled(name, layout_of(x.device, x.dtype, ()), float("nan"))
+    return _middle(name, reshape(x, -1), 0, False, skip_nan).values
+
+
+def median(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """The median; along ``dim`` as ``(values, indices)``. Of an even number of entries the lower of the two in the middle.
+
+    NaN if there is one.
+    """
+    return _median("median", x, dim, keepdim, False)
+
+
+def nanmedian(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+    """As `median`, of those entries that are not NaN; NaN where there are no others."""
+    return _median("nanmedian", x, dim, keepdim, True)
