@@ -39,6 +39,7 @@ from .tensor import Tensor
 
 if _TYPE_CHECKING:
     # What type checkers cannot see by themselves: the function beside the module of its name, and what is loaded lazily.
+    from . import array_api as array_api
     from . import nn as nn
     from . import optim as optim
     from .nn import functional as functional
@@ -49,7 +50,19 @@ _attach()
 
 __version__ = "2.0.0"
 
-_LAZY = ("nn", "optim")
+_LAZY = ("array_api", "nn", "optim")
+
+
+def _array_namespace(self: Tensor, *, api_version: str | None = None) -> object:
+    """The functions of the array API standard: `rasptorch.array_api`."""
+    from . import array_api
+
+    if api_version not in (None, "2021.12", "2022.12", "2023.12", array_api.__array_api_version__):
+        raise ValueError(f"__array_namespace__: version {api_version!r} is not there; {array_api.__array_api_version__} is")
+    return array_api
+
+
+setattr(Tensor, "__array_namespace__", _array_namespace)  # noqa: B010  (as `ops.methods` does: Tensor knows nothing of what is built on it)
 
 
 def __getattr__(name: str) -> object:

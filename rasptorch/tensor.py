@@ -24,6 +24,10 @@ if TYPE_CHECKING:
     from .runtime.readback import Readback
 
 
+class GradientLost(RasptorchError, RuntimeError):
+    """The value would leave the tape."""
+
+
 class Tensor:
     """An array of numbers on a device, with gradients if asked for.
 
@@ -209,13 +213,18 @@ class Tensor:
 
     if TYPE_CHECKING:
         # In a script these return the value, in a Trio task the Readback to await; type checkers accept both spellings.
-        def numpy(self) -> ArrayNowOrLater: ...
+        def numpy(self, *, force: bool = False) -> ArrayNowOrLater: ...
         def item(self) -> NumberNowOrLater: ...
         def tolist(self) -> ListNowOrLater: ...
     else:
 
-        def numpy(self):
-            """The values as a NumPy array that the caller owns; in a Trio task: ``await t.numpy()``."""
+        def numpy(self, *, force=False):
+            """The values as a NumPy array that the caller owns; in a Trio task: ``await t.numpy()``.
+
+            An error for a tensor that requires gradients, which the array would not have; ``force=True`` says that this is meant.
+            """
+            if self.requires_grad and not force:
+                raise GradientLost(_HAS_GRADIENT.format("numpy()"))
             return _now_or_later(self.readback())
 
         def item(self):
@@ -257,8 +266,13 @@ class Tensor:
         return bool(self._single("bool()"))
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """A copy of the values, in NumPy's own memory; in a Trio task only when they are there."""
+        if self.requires_grad:
+            raise GradientLost(_HAS_GRADIENT.format("np.asarray()"))
+        if copy is False:
+            raise ValueError("np.asarray(tensor, copy=False): arrays of tensors are copies; np.from_dlpack shares a cpu tensor's memory")
         value = self._value("np.asarray()")
-        return value if dtype is None else value.astype(dtype)
+        return value if dtype is None else value.astype(dtype, copy=False)
 
     def __repr__(self) -> str:
         from .printing import tensor_text
@@ -267,6 +281,13 @@ class Tensor:
 
     def __format__(self, spec: str) -> str:
         return format(self._single("format()").item(), spec) if spec else repr(self)
+
+    def __copy__(self) -> Tensor:
+        """Another tensor on the same memory, with the same history; of a leaf, a leaf without its ``.grad``."""
+        made = self.alias()
+        if hasattr(self, "_is_parameter"):
+            made._is_parameter = self._is_parameter
+        return made
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Tensor:
         """A leaf with a copy of the values; a parameter stays one."""
@@ -281,7 +302,7 @@ class Tensor:
         return made
 
     def __reduce__(self) -> Any:
-        raise TypeError("tensors are not pickled: convert with .numpy() and save them as arrays (numpy.savez)")
+        raise TypeError("tensors are not pickled, as reading a pickle can run code: use rasptorch.save and rasptorch.load")
 
     def __getitem__(self, index: Any) -> Tensor:
         from .ops.indexing import getitem
@@ -334,6 +355,7 @@ class Tensor:
 
 
 _new = object.__new__
+_HAS_GRADIENT = "{0} of a tensor that requires gradients would lose them: use .detach() first"
 
 
 def _now_or_later(readback: Readback[Any]) -> Any:
@@ -352,7 +374,7 @@ def _axis(operation: str, dim: int, ndim: int) -> int:
 
 def axes(operation: str, dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """The dimensions meant by ``dim``, sorted; None (or an empty sequence) means all of them."""
-    if dim is None:
+    if dim is None or (not isinstance(dim, int) and len(dim) == 0):
         return tuple(range(ndim))
     wanted = (dim,) if isinstance(dim, int) else tuple(dim)
     found = sorted(_axis(operation, d, ndim) for d in wanted)

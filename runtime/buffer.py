@@ -27,12 +27,15 @@ class Memory(Enum):
 class Block:
     """A driver's allocation. ``bytes`` is its memory as the host sees it, or None where the host cannot.
 
-    ``handle`` belongs to the driver.
+    ``handle`` belongs to the driver. ``borrowed``: not the driver's but somebody else's, and back with them when unused.
     """
 
-    __slots__ = ("bytes", "handle", "key", "memory", "nbytes")
+    __slots__ = ("borrowed", "bytes", "handle", "key", "memory", "nbytes")
 
-    def __init__(self, nbytes: int, memory: Memory, handle: Any, bytes_: NDArray[np.uint8] | None) -> None:
+    def __init__(
+        self, nbytes: int, memory: Memory, handle: Any, bytes_: NDArray[np.uint8] | None, borrowed: bool = False
+    ) -> None:
+        self.borrowed: Final = borrowed
         self.key: Final = next(_keys)
         self.nbytes: Final = nbytes
         self.memory: Final = memory

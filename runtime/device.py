@@ -22,6 +22,7 @@ from .layout import layout_of
 from .observers import Observers
 from .plan.cache import PlanCache, RecordingCache
 from .pool import Pool
+from .sharing import Sharing
 from .statistics import Statistics
 from .storage import Slot, Storage
 from .stream import Stream
@@ -51,6 +52,7 @@ class Device:
         self.pool.poison = getattr(driver, "handed_out", None)  # the checked driver has it
         self.plans: Final = PlanCache(self)
         self.recordings: Final = RecordingCache(self)
+        self.sharing: Final = Sharing(self)
         self.watcher: Final = Watcher(self)
         self.streams: Final[WeakSet[Stream]] = WeakSet()
         self.gathering_streams: Final[set[Stream]] = set()

@@ -18,6 +18,9 @@ from .errors import OutOfMemory
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    import numpy as np
+    from numpy.typing import NDArray
+
     from .driver import Driver
     from .statistics import Statistics
     from .stream import Stream
@@ -74,6 +77,7 @@ class Pool:
         self._free: dict[Block, list[FreeRange]] = {}
         self._returned: deque[tuple[Buffer, Uses]] = deque()
         self._align: Final = driver.traits.alignment
+        self.departed: list[int] = []  # keys of borrowed blocks that nobody uses any more: recordings forget them
         self.poison: Callable[[Buffer, Stream | None], None] | None = None  # told of every buffer and who gets it
 
     def give_back(self, buffer: Buffer, uses: Uses) -> None:
@@ -101,6 +105,15 @@ class Pool:
             self.poison(buffer, stream)
         return buffer
 
+    def borrow(self, data: NDArray[np.uint8]) -> Buffer:
+        """A buffer that is somebody else's array. Counts as in use, not as reserved."""
+        self.collect()
+        block = Block(data.nbytes, Memory.DEVICE, data, data, borrowed=True)
+        counters = self._statistics
+        counters.bytes_in_use += block.nbytes
+        counters.bytes_peak = max(counters.bytes_peak, counters.bytes_in_use)
+        return Buffer(self, block, 0, block.nbytes)
+
     def part(self, buffer: Buffer, offset: int, nbytes: int) -> Buffer:
         """A piece of a buffer as one of its own. All pieces together must be given back instead of the whole."""
         size = -(-max(nbytes, 1) // self._align) * self._align
@@ -111,6 +124,9 @@ class Pool:
         while self._returned:
             buffer, uses = self._returned.popleft()
             self._statistics.bytes_in_use -= buffer.nbytes
+            if buffer.block.borrowed:
+                self.departed.append(buffer.block.key)
+                continue
             ranges = self._free.get(buffer.block)
             if ranges is not None:  # None: the pool was closed meanwhile
                 insort(ranges, FreeRange(buffer.offset, buffer.nbytes, _together(uses, buffer.uses)))

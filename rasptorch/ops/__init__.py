@@ -6,6 +6,7 @@ from .arithmetic import mul as multiply
 from .arithmetic import power as pow
 from .clamping import clamp, clamp_max, clamp_min, masked_fill, mul_add_relu, nan_to_num
 from .clamping import clamp as clip
+from .closeness import allclose, equal, isclose
 from .comparison import (
     bitwise_and,
     bitwise_left_shift,
@@ -39,7 +40,6 @@ from .creation import (
     empty,
     empty_like,
     eye,
-    from_numpy,
     full,
     full_like,
     get_default_device,
@@ -95,6 +95,19 @@ from .functions import trunc as fix
 from .joining import cat, hstack, repeat_interleave, roll, stack, tile, vstack
 from .joining import cat as concat
 from .joining import cat as concatenate
+from .kinds import (
+    broadcast_shapes,
+    can_cast,
+    finfo,
+    iinfo,
+    is_complex,
+    is_floating_point,
+    is_signed,
+    is_tensor,
+    numel,
+    promote_types,
+    result_type,
+)
 from .linalg import addmm, bmm, matmul
 from .making import logspace
 from .padding import pad
@@ -106,6 +119,7 @@ from .rearranging import swapaxes as swapdims
 from .reduction import all, amax, amin, any, argmax, argmin, logsumexp, mean, prod, std, sum, var
 from .sampling import normal, randint, randint_like
 from .scan import cumsum
+from .sharing import from_dlpack, from_numpy, frombuffer
 from .softmax import log_softmax, softmax
 from .sorting import argsort, kthvalue, median, msort, nanmedian, sort, topk
 from .statistics import count_nonzero, nanmean, nansum, norm, std_mean, var_mean
@@ -114,6 +128,7 @@ from .variants import div as divide
 from .variants import div as true_divide
 from .variants import sub as subtract
 from .views import (
+    broadcast_tensors,
     broadcast_to,
     chunk,
     clone,
@@ -141,6 +156,7 @@ __all__ = [
     "addcmul",
     "addmm",
     "all",
+    "allclose",
     "amax",
     "amin",
     "aminmax",
@@ -166,7 +182,10 @@ __all__ = [
     "bitwise_right_shift",
     "bitwise_xor",
     "bmm",
+    "broadcast_shapes",
+    "broadcast_tensors",
     "broadcast_to",
+    "can_cast",
     "cat",
     "ceil",
     "chunk",
@@ -192,17 +211,21 @@ __all__ = [
     "empty",
     "empty_like",
     "eq",
+    "equal",
     "erf",
     "exp",
     "exp2",
     "expm1",
     "eye",
+    "finfo",
     "fix",
     "flatten",
     "floor",
     "floor_divide",
     "fmod",
+    "from_dlpack",
     "from_numpy",
+    "frombuffer",
     "full",
     "full_like",
     "ge",
@@ -212,6 +235,12 @@ __all__ = [
     "gt",
     "hstack",
     "hypot",
+    "iinfo",
+    "is_complex",
+    "is_floating_point",
+    "is_signed",
+    "is_tensor",
+    "isclose",
     "isfinite",
     "isinf",
     "isnan",
@@ -263,6 +292,7 @@ __all__ = [
     "norm",
     "normal",
     "not_equal",
+    "numel",
     "ones",
     "ones_like",
     "outer",
@@ -270,6 +300,7 @@ __all__ = [
     "permute",
     "pow",
     "prod",
+    "promote_types",
     "rand",
     "rand_like",
     "randint",
@@ -282,6 +313,7 @@ __all__ = [
     "remainder",
     "repeat_interleave",
     "reshape",
+    "result_type",
     "roll",
     "round",
     "rsqrt",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from array import array as array_of_numbers
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,9 +71,12 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     return made.requires_grad_() if requires_grad else made
 
 
+_BYTES = (bytes, bytearray, memoryview, array_of_numbers)  # sequences of numbers that NumPy need not walk
+
+
 def _array(data: Any, wanted: DType | None) -> np.ndarray[Any, Any]:
     try:
-        array = np.asarray(data)
+        array = np.asarray(memoryview(data) if isinstance(data, _BYTES) else data)
     except ValueError as problem:
         raise ShapeError(f"tensor: nested sequences of uneven lengths do not make a tensor ({problem})") from None
     if array.dtype == object or array.dtype.kind in "USMmcV":
@@ -83,31 +87,42 @@ def _array(data: Any, wanted: DType | None) -> np.ndarray[Any, Any]:
         return array.astype(wanted.numpy)
     if hasattr(data, "dtype") or hasattr(data, "__array__"):
         return array.astype(array.dtype.newbyteorder("="), copy=False)
+    if isinstance(data, _BYTES) and array.dtype.kind in "iu":
+        return array.astype(np.int64)
     return array.astype(np.float32) if array.dtype == np.float64 else array
 
 
-def from_numpy(array: Any) -> Tensor:
-    """A tensor on the cpu device with the array's values and dtype (a copy: commands run later than the call)."""
-    if not isinstance(array, np.ndarray):
-        raise TypeError(f"from_numpy takes a NumPy array, got {type(array).__name__}")
-    return tensor(array, device="cpu")
-
-
-def asarray(data: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
-    """``data`` as a tensor; a tensor that already fits is returned as it is."""
+def as_tensor(data: Any, dtype: Any = None, device: Any = None) -> Tensor:
+    """``data`` as a tensor; a tensor that already fits is returned as it is. Anything else is copied: see `from_numpy`."""
     if isinstance(data, Tensor):
-        fits = dtype is None or data.dtype is dt.as_dtype(dtype)
-        if fits and (device is None or data.device is device_of(device)):
-            return data
+        return data.to(data.device if device is None else device_of(device), data.dtype if dtype is None else dtype)
     return tensor(data, dtype=dtype, device=device)
 
 
-as_tensor = asarray
+def asarray(
+    obj: Any, *, dtype: Any = None, device: Any = None, copy: bool | None = None, requires_grad: bool | None = None
+) -> Tensor:  # fmt: skip
+    """``obj`` as a tensor: as `as_tensor`. ``copy=True``: always a new one; ``copy=False``: its own memory, or `SharingError`."""
+    if copy is False and not isinstance(obj, Tensor):
+        from .sharing import shared
+
+        made = shared(obj, dtype, device)
+    elif copy and isinstance(obj, Tensor):
+        made = as_tensor(obj.detach().clone(), dtype, device)
+    else:
+        made = as_tensor(obj, dtype, device)
+        if copy is False and made.storage is not obj.storage:
+            raise ValueError(f"asarray: this tensor is {obj.dtype.name} on {obj.device}; what is asked for is a copy, and copy=False")
+    if requires_grad is None or requires_grad == made.requires_grad:
+        return made
+    return made.detach().requires_grad_(requires_grad)
 
 
 # -- constants ----------------------------------------------------------------------------------------------------
 def filled(operation: str, layout: Layout, value: bool | int | float, target: Tensor | None = None) -> Tensor:
     """A new tensor full of ``value``, or ``target`` filled with it."""
+    if layout.dtype is dt.int64 and not layout.device.driver.traits.int64:
+        return _filled_in_words(operation, layout, int(value), target)
     key = (layout, target is None)
     spec = _filled.get(key)
     if spec is None:
@@ -122,6 +137,31 @@ def filled(operation: str, layout: Layout, value: bool | int | float, target: Te
         return enqueue(spec, (), (kind(value),))
     enqueue_into(spec, target, (), (kind(value),))
     return target
+
+
+def _filled_in_words(operation: str, layout: Layout, value: int, target: Tensor | None) -> Tensor:
+    """int64 on a device that only stores it: both halves of every element, in one command."""
+    if not -(1 << 63) <= value < 1 << 63:
+        raise OverflowError(f"{operation}: {value} does not fit into int64")
+    check_size(operation, layout)
+    made = Tensor._make(layout.device.stream().new_storage(layout.nbytes), 0, layout) if target is None else target
+    if layout.numel == 0:
+        return made
+    spec = _filled.get((layout, "words"))
+    if spec is None:
+        half = layout_of(layout.device, dt.int32, layout.shape, tuple(2 * s for s in layout.strides))
+        program = Program((), (dt.int32, dt.int32), (step("copy", dt.int32, (0,)), step("copy", dt.int32, (1,))), (2, 3))
+        spec = _filled.put((layout, "words"), CommandSpec("elementwise", operation, (), (half, half), program, in_place=2))
+    slot = made.storage.slot
+    layout.device.stream().enqueue(spec, (), halves(value), [(slot, 2 * made.offset), (slot, 2 * made.offset + 1)])
+    made.storage.version += target is not None
+    return made
+
+
+def halves(number: int) -> tuple[int, int]:
+    """The low and the high half of an int64, as int32."""
+    low = number & 0xFFFFFFFF
+    return low - (1 << 32) if low >> 31 else low, number >> 32
 
 
 def full(*size: Any, fill_value: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:

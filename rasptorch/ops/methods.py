@@ -9,8 +9,24 @@ from ..runtime import dtype as dt
 from ..tensor import Tensor
 from . import arithmetic as a
 from . import clamping as k
+from . import (
+    closeness,
+    creation,
+    diagonals,
+    extremes,
+    joining,
+    kinds,
+    making,
+    products,
+    random,
+    rearranging,
+    sharing,
+    statistics,
+    transfer,
+    variants,
+    views,
+)
 from . import comparison as c
-from . import creation, diagonals, extremes, joining, making, products, random, rearranging, statistics, transfer, variants, views
 from . import functions as f
 from . import linalg as m
 from . import reduction as r
@@ -64,6 +80,11 @@ OTHER: dict[str, Callable[..., Any]] = {
     "dot": products.dot, "vdot": products.vdot, "mv": products.mv, "mm": products.mm, "outer": products.outer,
     "new_zeros": making.new_zeros, "new_ones": making.new_ones, "new_full": making.new_full, "new_empty": making.new_empty,
     "new_tensor": making.new_tensor,
+    "view_as": views.view_as, "reshape_as": views.reshape_as, "type_as": transfer.type_as, "to_device": transfer.to_device,
+    "is_floating_point": kinds.is_floating_point, "is_complex": kinds.is_complex, "is_signed": kinds.is_signed, "nelement": kinds.numel,
+    "isclose": closeness.isclose, "allclose": closeness.allclose, "equal": closeness.equal,
+    "storage_offset": kinds.storage_offset, "data_ptr": kinds.data_ptr,
+    "ndimension": kinds.ndimension, "get_device": kinds.get_device,
 }  # fmt: skip
 
 OPERATORS = {
@@ -198,13 +219,20 @@ def attach() -> None:
     _attach("__matmul__", m.matmul)
     _attach("__invert__", _unary(c.bitwise_not))
     _attach("T", property(views.T))
+    _attach("H", property(views.H))
+    _attach("itemsize", property(Tensor.element_size))
+    _attach("nbytes", property(kinds.nbytes))
     _attach("mT", property(views.mT))
+    for name in ("dlpack", "dlpack_device"):
+        _attach(f"__{name}__", getattr(sharing, name))
     _attach("cpu", lambda self: transfer.to(self, "cpu"))
     _attach("gpu", lambda self: transfer.to(self, "gpu"))
     for name, dtype in {
         "float": dt.float32,
         "double": dt.float64,
         "half": dt.float16,
+        "bfloat16": dt.bfloat16,
+        "byte": dt.uint8,
         "int": dt.int32,
         "long": dt.int64,
         "bool": dt.bool_,

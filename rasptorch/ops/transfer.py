@@ -60,11 +60,23 @@ def readback_list(x: Tensor) -> Readback[Any]:
     return _read(x, lambda array: values(array).tolist())
 
 
-def to(x: Tensor, *args: Any, device: Any = None, dtype: Any = None) -> Tensor:
+def to(x: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False, copy: bool = False) -> Tensor:
     """``x.to(device)``, ``x.to(dtype)``, ``x.to(device, dtype)`` or ``x.to(other_tensor)``. ``x`` itself where nothing changes.
 
-    Moving between devices waits for the value; inside a Trio task await it and make a tensor from that instead.
+    ``copy=True`` makes a new tensor in any case. Moving between devices waits for the value, whatever ``non_blocking`` says; inside a
+    Trio task await it and make a tensor from that instead.
     """
+    args, flags = args[:2], args[2:]  # to(device, dtype, non_blocking, copy), or one less with a dtype or a tensor
+    if args and isinstance(args[-1], bool):
+        args, flags = args[:-1], (args[-1], *flags)
+    if len(flags) > 2 or not all(isinstance(flag, bool) for flag in flags):
+        raise TypeError("to takes a device, a dtype or both, or a tensor; then non_blocking and copy")
+    copy = copy or (len(flags) == 2 and flags[1])
+    out = _converted(x, args, device, dtype)
+    return views.clone(out) if copy and out is x else out
+
+
+def _converted(x: Tensor, args: tuple[Any, ...], device: Any, dtype: Any) -> Tensor:
     for arg in args:
         if isinstance(arg, Tensor):
             device, dtype = arg.device, arg.dtype
@@ -86,8 +98,19 @@ def _narrowing_first(x: Tensor, wanted: DType) -> bool:
     return wanted.itemsize > x.dtype.itemsize
 
 
-def _moved(x: Tensor, device: Device) -> Tensor:
+def type_as(x: Tensor, other: Tensor) -> Tensor:
+    """``x`` in another tensor's dtype, on its device."""
+    return to(x, other)
 
+
+def to_device(x: Tensor, device: Any, /, *, stream: Any = None) -> Tensor:
+    """``x.to(device)`` under the array API standard's name."""
+    if stream is not None:
+        raise ValueError("to_device: streams are chosen with `with rasptorch.stream(s):`, not by an argument")
+    return to(x, device)
+
+
+def _moved(x: Tensor, device: Device) -> Tensor:
     if x.device is device:
         return x
     if in_trio_task():

@@ -10,7 +10,7 @@ from ..autograd.node import Gradient, Node
 from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec, Program, step
 from ..runtime.errors import ShapeError
-from ..runtime.layout import Layout, broadcast_strides, contiguous_strides, layout_of
+from ..runtime.layout import Layout, broadcast_shapes, broadcast_strides, contiguous_strides, layout_of
 from ..tensor import Tensor, _axis
 from .dispatch import SpecCache, check_dtype, enqueue, tape
 
@@ -38,11 +38,11 @@ def contiguous(x: Tensor) -> Tensor:
 def clone(x: Tensor) -> Tensor:
     """A copy in row-major order; gradients pass through."""
     layout = x.layout
-    if layout.dtype.itemsize == 8 and _only_stored(layout):
+    if layout.dtype.itemsize == 8 and only_stored(layout):
         plain = layout_of(layout.device, layout.dtype, layout.shape)
-        out = Tensor._make(layout.device.stream().new_storage(layout.nbytes), 0, plain)
-        copy_into(out, x)
-        return tape(out, "clone", lambda n, g: (g,), (x,))
+        made = Tensor._make(layout.device.stream().new_storage(plain.nbytes), 0, plain)
+        _move_words("clone", made, x, layout)
+        return tape(made, "clone", lambda n, g: (g,), (x,))
     spec = _copies.get(layout)
     if spec is None:
         program = Program((layout.dtype,), (), (step("copy", layout.dtype, (0,)),), (1,))
@@ -51,6 +51,30 @@ def clone(x: Tensor) -> Tensor:
             CommandSpec("elementwise", "clone", (layout,), (layout_of(layout.device, layout.dtype, layout.shape),), program),
         )
     return tape(enqueue(spec, (x,)), "clone", lambda n, g: (g,), (x,))
+
+
+def only_stored(layout: Layout) -> bool:
+    """Whether the device keeps numbers of this dtype but has no arithmetic for them, so that they are moved in halves."""
+    traits = layout.device.driver.traits
+    return not (traits.int64 if layout.dtype is dt.int64 else traits.float64)
+
+
+def _move_words(name: str, target: Tensor, source: Tensor, stretched: Layout) -> None:
+    """Write ``source``, seen as ``stretched``, into ``target`` of the same dtype: both halves of every element, in one command."""
+    if stretched.numel == 0:
+        return
+    key = (target.layout, stretched, "words")
+    spec = _copies.get(key)
+    if spec is None:
+        read, write = (
+            layout_of(x.device, dt.int32, stretched.shape, tuple(2 * s for s in x.strides)) for x in (stretched, target.layout)
+        )
+        steps = (step("copy", dt.int32, (0,)), step("copy", dt.int32, (1,)))
+        program = Program((dt.int32, dt.int32), (), steps, (2, 3))
+        spec = _copies.put(key, CommandSpec("elementwise", name, (read, read), (write, write), program, in_place=2))
+    places = [[(t.storage.slot, 2 * t.offset + half) for half in (0, 1)] for t in (source, target)]
+    target.layout.device.stream().enqueue(spec, places[0], (), places[1])
+    target.storage.version += 1
 
 
 def cast(x: Tensor, dtype: Any) -> Tensor:
@@ -307,29 +331,10 @@ def _embedded(g: Tensor, shape: tuple[int, ...], region: Layout, offset: int) ->
     return out
 
 
-def _only_stored(layout: Layout) -> bool:
-    """Whether the device has no registers for elements of 64 bits: it would see half of an int64, and of a float64 nothing."""
-    traits = layout.device.driver.traits
-    return not (traits.float64 if layout.dtype is dt.float64 else traits.int64)
-
-
-def _half(x: Tensor, which: int) -> Tensor:
-    """The lower (0) or upper (1) halves of elements of 64 bits, as int32."""
-    layout = x.layout
-    return Tensor._make(
-        x.storage, 2 * x.offset + which, layout_of(layout.device, dt.int32, layout.shape, tuple(2 * s for s in layout.strides))
-    )
-
-
 def copy_into(target: Tensor, source: Tensor) -> None:
     """Write ``source``, stretched and converted, into ``target``'s memory. No taping: callers do that."""
     from .dispatch import enqueue_into, same_device
 
-    if target.dtype is source.dtype and target.dtype.itemsize == 8 and _only_stored(target.layout):
-        same_device("copy_", (target.layout, source.layout))
-        for which in (0, 1):
-            copy_into(_half(target, which), _half(source, which))
-        return
     key = (target.layout, source.layout, "into")
     spec = _copies.get(key)
     if spec is None:
@@ -347,6 +352,9 @@ def copy_into(target: Tensor, source: Tensor) -> None:
         )
         program = Program((source.dtype,), (), steps, (1,))
         inputs = (layout_of(device, source.dtype, target.shape, strides),)
+        if source.dtype is target.dtype and source.dtype.itemsize == 8 and only_stored(source.layout):
+            _move_words("copy_", target, source, inputs[0])
+            return
         spec = _copies.put(key, CommandSpec("elementwise", "copy_", inputs, (target.layout,), program, in_place=1))
     enqueue_into(spec, target, (source,))
 
@@ -402,6 +410,29 @@ def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
 def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Every entry of ``dim`` as a tensor of its own."""
     return tuple(select(x, dim, i) for i in range(x.shape[_axis("unbind", dim, x.ndim)]))
+
+
+def view_as(x: Tensor, other: Tensor) -> Tensor:
+    """`view` in the shape of another tensor."""
+    return view_(x, other.layout.shape)
+
+
+def reshape_as(x: Tensor, other: Tensor) -> Tensor:
+    """`reshape` to the shape of another tensor."""
+    return reshape(x, other.layout.shape)
+
+
+def H(x: Tensor) -> Tensor:
+    """The transpose of a matrix: without complex numbers nothing is conjugated."""
+    if x.ndim not in (0, 2):
+        raise ShapeError(f"H: takes a matrix, got shape {list(x.shape)}; use .mT")
+    return t(x)
+
+
+def broadcast_tensors(*tensors: Tensor) -> tuple[Tensor, ...]:
+    """All stretched to the shape they share, without copies."""
+    shape = broadcast_shapes("broadcast_tensors", *(x.layout.shape for x in tensors))
+    return tuple(expand(x, shape) for x in tensors)
 
 
 builtin_sum = sum

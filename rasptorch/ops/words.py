@@ -9,6 +9,7 @@ from ..runtime.command import CommandSpec
 from ..runtime.device import Device
 from ..runtime.layout import Layout, broadcast_shapes, broadcast_strides, layout_of
 from ..tensor import Tensor
+from .creation import halves
 from .dispatch import SpecCache, result_dtype, same_device
 from .elementwise import Elementwise
 from .program import ProgramWriter
@@ -43,7 +44,7 @@ class Equality(Elementwise):
         tensors = [x for x in whole if type(x) is Tensor]
         key = (self.name, *[x.layout if type(x) is Tensor else None for x in whole])
         spec = _specs.get(key) or _specs.put(key, self._spec(device, whole))
-        scalars = [half for x in whole if type(x) is int for half in _halves(x)]
+        scalars = [half for x in whole if type(x) is int for half in halves(x)]
         stream = device.stream()
         places = [(x.storage.slot, 2 * x.offset + half) for x in tensors for half in (0, 1)]
         (storage,) = stream.enqueue(spec, places, scalars)
@@ -64,9 +65,3 @@ class Equality(Elementwise):
 def _half(layout: Layout, shape: tuple[int, ...]) -> Layout:
     """One half of every element, as int32 over ``shape``: every second word."""
     return layout_of(layout.device, dt.int32, shape, tuple(2 * s for s in broadcast_strides(layout, shape)))
-
-
-def _halves(number: int) -> tuple[int, int]:
-    """The low and the high half of an int64, as int32."""
-    low = number & 0xFFFFFFFF
-    return low - (1 << 32) if low >> 31 else low, number >> 32

@@ -66,6 +66,7 @@ class RecordingCache:
         self._device = device
         self._leaving: list[Recorded] = []
         self._abandoned: deque[Plan] = deque()
+        self._on_borrowed: dict[int, list[tuple[Plan, tuple[object, ...]]]] = {}  # by block: recordings on others' memory
 
     def abandon(self, plan: Plan) -> None:
         """From any thread, also from the garbage collector: whoever kept ``plan`` outside of the plan cache is gone."""
@@ -75,9 +76,11 @@ class RecordingCache:
         """A recording of ``plan`` on ``buffers`` for submission ``value`` of ``stream``; and whether it existed."""
         while self._abandoned:
             self.forget(self._abandoned.popleft())
+        device = self._device
+        while device.pool.departed:
+            self._forget_block(device.pool.departed.pop())
         if self._leaving:
             self._release_idle()
-        device = self._device
         key = tuple([buffer.key for buffer in buffers])
         entries = plan.recordings.get(key)
         if entries is None:
@@ -97,6 +100,9 @@ class RecordingCache:
         recording = device.driver.record(plan, buffers, device.statistics)
         entries.append(Recorded(recording, timed, stream, value))
         device.statistics.recordings_made += 1
+        for buffer in buffers:
+            if buffer.block.borrowed:
+                self._on_borrowed.setdefault(buffer.block.key, []).append((plan, key))
         while len(plan.recordings) > max(1, settings.current.recordings):
             _, old = plan.recordings.popitem(last=False)
             self._leaving.extend(old)
@@ -107,6 +113,11 @@ class RecordingCache:
             self._leaving.extend(entries)
         plan.recordings.clear()
         self._release_idle()
+
+    def _forget_block(self, block: int) -> None:
+        """What was recorded on a borrowed block would keep its owner's memory alive."""
+        for plan, key in self._on_borrowed.pop(block, ()):
+            self._leaving.extend(plan.recordings.pop(key, ()))
 
     def _release_idle(self) -> None:
         busy = []

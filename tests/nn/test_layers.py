@@ -43,21 +43,21 @@ def test_linear_starts_as_pytorchs() -> None:
     rt.manual_seed(0)
     layer = nn.Linear(100, 200)
     bound = 1 / math.sqrt(100)
-    for values in (layer.weight.numpy(), layer.bias.numpy()):
+    for values in (layer.weight.detach().numpy(), layer.bias.detach().numpy()):
         assert np.abs(values).max() <= bound and np.abs(values).max() > 0.95 * bound
         assert abs(values.mean()) < 0.1 * bound
         assert abs(values.std() - bound / math.sqrt(3)) < 0.1 * bound
     rt.manual_seed(0)
-    assert_close(nn.Linear(100, 200).weight, layer.weight.numpy(), 0.0, 0.0)
+    assert_close(nn.Linear(100, 200).weight, layer.weight.detach().numpy(), 0.0, 0.0)
     rt.manual_seed(1)
-    assert not np.array_equal(nn.Linear(100, 200).weight.numpy(), layer.weight.numpy())
+    assert not np.array_equal(nn.Linear(100, 200).weight.detach().numpy(), layer.weight.detach().numpy())
 
 
 def test_linear_starts_equal_on_every_device(device: str) -> None:
     rt.manual_seed(3)
     here = nn.Linear(20, 30, device=device)
     rt.manual_seed(3)
-    assert_close(here.weight, nn.Linear(20, 30).weight.numpy(), 1e-6, 1e-7)
+    assert_close(here.weight, nn.Linear(20, 30).weight.detach().numpy(), 1e-6, 1e-7)
 
 
 def test_shapes_that_do_not_fit() -> None:
@@ -88,7 +88,7 @@ def test_dropout_keeps_the_mean(device: str) -> None:
     rt.manual_seed(0)
     x = rt.full((4, 5000), 2.0, device=device, requires_grad=True)
     out = nn.Dropout(0.3)(x)
-    values = out.numpy()
+    values = out.detach().numpy()
     kept = values != 0
     assert abs(kept.mean() - 0.7) < 0.02
     assert_close(values[kept], np.full(kept.sum(), 2.0 / 0.7, np.float32))

@@ -51,7 +51,7 @@ def test_data_is_copied_at_the_call(device: str) -> None:
     array = np.ones(3, np.float32)
     tensors = [rt.tensor(array, device=device), rt.asarray(array, device=device), rt.Tensor(array, device=device)]
     if device == "cpu":
-        tensors += [rt.from_numpy(array), rt.as_tensor(array)]
+        tensors += [rt.as_tensor(array)]
     sums = [t + 0 for t in tensors]
     array[:] = 7
     assert all(t.tolist() == [1, 1, 1] for t in tensors + sums)
@@ -218,7 +218,7 @@ def test_repr(device: str) -> None:
 
 
 def test_copies_and_pickles_say_what_to_do() -> None:
-    with pytest.raises(TypeError, match=r"saved with|save them"):
+    with pytest.raises(TypeError, match="rasptorch.save"):
         pickle.dumps(rt.ones(1))
     assert pickle.loads(pickle.dumps(rt.float32)) is rt.float32
     assert copy.copy(rt.bool_) is rt.bool_

@@ -60,7 +60,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "runtime.checked_driver",
         ),
     ),
-    ("streams, fences and waiting", ("runtime.stream", "runtime.capture", "runtime.fence", "runtime.waiting")),
+    ("streams, fences and waiting", ("runtime.stream", "runtime.capture", "runtime.fence", "runtime.sharing", "runtime.waiting")),
     ("devices and readbacks", ("runtime.device", "runtime.readback", "runtime.manual_driver")),
     ("autograd", ("autograd.*",)),
     # autograd/__init__.py gathers what users name; those two of its modules compute with tensors.
