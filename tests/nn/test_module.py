@@ -240,7 +240,7 @@ def test_to_keeps_the_objects(device: str) -> None:
     assert net.seen.device is here
     optimizer = rt.optim.SGD(before, lr=1.0)
     optimizer.step()
-    assert not np.array_equal(net.scale.numpy(), values[0])
+    assert not np.array_equal(net.scale.detach().numpy(), values[0])
     net.cpu()
     assert net.scale.device.name == "cpu"
 
