@@ -24,6 +24,7 @@ from ..ops.functions import relu as _relu
 from ..ops.functions import sigmoid as _sigmoid
 from ..ops.functions import tanh as _tanh
 from ..ops.linalg import linear
+from ..ops.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from ..ops.random import Generator
 from ..ops.random import dropout as _dropout
 from ..ops.softmax import log_softmax as _log_softmax
@@ -76,8 +77,9 @@ def dropout(
 
 
 __all__ = [
-    "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy", "dropout", "elu", "gelu",
-    "hardsigmoid", "hardswish", "hardtanh", "huber_loss", "kl_div", "l1_loss", "leaky_relu", "linear",
-    "log_softmax", "logsigmoid", "mish", "mse_loss", "nll_loss", "one_hot", "prelu", "relu", "relu6",
+    "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
+    "dropout", "elu", "gelu", "group_norm", "hardsigmoid", "hardswish", "hardtanh", "huber_loss",
+    "instance_norm", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax",
+    "logsigmoid", "mish", "mse_loss", "nll_loss", "one_hot", "prelu", "relu", "relu6", "rms_norm",
     "selu", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh",
 ]  # fmt: skip
