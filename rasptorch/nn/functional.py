@@ -19,6 +19,7 @@ from ..ops.activations import (
     silu,
     softplus,
 )
+from ..ops.attention import scaled_dot_product_attention
 from ..ops.checked_index import one_hot
 from ..ops.functions import relu as _relu
 from ..ops.functions import sigmoid as _sigmoid
@@ -81,5 +82,6 @@ __all__ = [
     "dropout", "elu", "gelu", "group_norm", "hardsigmoid", "hardswish", "hardtanh", "huber_loss",
     "instance_norm", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax",
     "logsigmoid", "mish", "mse_loss", "nll_loss", "one_hot", "prelu", "relu", "relu6", "rms_norm",
-    "selu", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh",
+    "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus",
+    "tanh",
 ]  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from ..autograd.node import Node
@@ -114,8 +115,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     if bias is not None and bias.shape != (weight.shape[0],):
         raise ShapeError(f"linear: bias has shape {list(bias.shape)}, weight {list(weight.shape)} wants [{weight.shape[0]}]")
-    if x.ndim <= 2:
-        out = matmul(x, weight.mT)
-    else:
-        out = matmul(x.reshape(-1, x.shape[-1]), weight.mT).reshape(*x.shape[:-1], weight.shape[0])
-    return out if bias is None else out + bias
+    # The bias is added to the matrix as the product leaves it, whatever the shape: so it is part of the product's kernel.
+    out = matmul(x if x.ndim <= 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), weight.mT)
+    out = out if bias is None else out + bias
+    return out if x.ndim <= 2 else out.reshape(*x.shape[:-1], weight.shape[0])
