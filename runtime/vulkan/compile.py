@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from .. import settings
 from ..errors import VulkanError
 from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, Plan, ReduceKernel, ShaderKernel
-from . import elementwise, matmul, reduce
+from . import elementwise, matmul, merge, reduce
 from .descriptors import NO_FORMAT, Formats
 from .parameters import Parameters
 from .shaders import FAMILIES
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
 @dataclass(slots=True)
 class Dispatch:
-    """One kernel, in one or more ``pieces``; ``bindings`` are (value, first byte, bytes), ``formats`` their texels' formats.
+    """One kernel, or several merged ones, in one or more ``pieces``; ``bindings`` are (value, first byte, bytes), ``formats`` their
+    texels' formats, ``written`` the numbers of those that are written.
 
     ``variant`` names what was chosen, where a kernel has several forms.
     """
@@ -32,14 +34,17 @@ class Dispatch:
     bindings: tuple[tuple[int, int, int], ...]
     formats: Formats
     parameters: Parameters
-    variant: str
+    written: frozenset[int]
+    variant: str = ""
+    kernels: int = 1
 
 
 @dataclass(slots=True)
 class CompiledPlan:
-    levels: list[list[Dispatch]]
+    """``levels`` hold runs of kernels that may be merged once it is known where their tensors lie."""
+
+    levels: list[list[Dispatch | merge.Run]]
     kernels: int
-    dispatches: int
 
 
 def groups_for(invocations: int, local: int, limit: int) -> tuple[int, int, int]:
@@ -55,8 +60,77 @@ def groups_for(invocations: int, local: int, limit: int) -> tuple[int, int, int]
 
 
 def compile_plan(plan: Plan, driver: VulkanDriver, statistics: Statistics) -> CompiledPlan:
-    levels = [[_compile(kernel, driver, statistics) for kernel in level] for level in plan.levels]
-    return CompiledPlan(levels, sum(map(len, levels)), sum(len(d.pieces) for level in levels for d in level))
+    levels: list[list[Dispatch | merge.Run]] = []
+    for level in plan.levels:
+        parts = merge.runs(level, driver.traits) if settings.current.fuse else iter(level)
+        levels.append([part if isinstance(part, merge.Run) else _compile(part, driver, statistics) for part in parts])
+    return CompiledPlan(levels, len(plan.kernels))
+
+
+Places = dict[int, tuple[Any, int]]  # per value its VkBuffer and byte offset
+
+
+def bound(compiled: CompiledPlan, places: Places, driver: VulkanDriver, statistics: Statistics) -> list[list[Dispatch]]:
+    """The dispatches of a plan in the memory it is bound to, with a barrier before each list of them."""
+    levels: list[list[Dispatch]] = []
+    for level in compiled.levels:
+        dispatches: list[Dispatch] = []
+        for part in level:
+            dispatches += _merged(part, places, driver, statistics) if isinstance(part, merge.Run) else [part]
+        levels += _apart(dispatches, places)
+    return levels
+
+
+def _unit(driver: VulkanDriver) -> int:
+    return max(driver.physical.limits["storage_alignment"], driver.physical.limits["texel_alignment"])
+
+
+def _merged(run: merge.Run, places: Places, driver: VulkanDriver, statistics: Statistics) -> list[Dispatch]:
+    limits = driver.physical.limits
+    most = {
+        "bytes": driver.traits.max_range, "texels": driver.traits.texels, "work": driver.dispatch_work(), "groups": limits["groups"],
+    }  # fmt: skip
+    made = []
+    for share in merge.shares(run, places, _unit(driver), most):
+        if len(share.kernels) < merge.FEW:
+            made += [_compile(kernel, driver, statistics) for kernel in share.kernels]
+            continue
+        key = run.key
+        formats = (*key.formats, *[NO_FORMAT] * (len(share.bindings) - len(key.formats)))
+        pipeline = driver.pipelines.get(key, formats, lambda key=key: merge.emit(key, driver.abilities), statistics)
+        groups = sum(merge.groups_of(kernel) for kernel in share.kernels)
+        made.append(
+            Dispatch(
+                pipeline, driver.layouts.pipeline(formats), [((0, 0, 0), (groups, 1, 1))], share.bindings, formats,
+                merge.parameters_of(share.kernels, key, share.starts), frozenset(key.bindings[len(key.formats) :]), "",
+                len(share.kernels),
+            )
+        )  # fmt: skip
+    return made
+
+
+def _apart(level: list[Dispatch], places: Places) -> list[list[Dispatch]]:
+    """A level in parts with barriers between them, where a merged dispatch is bound to memory that another one writes.
+
+    The tensors themselves do not overlap: they share a level. But nobody who only sees what is bound could know that.
+    """
+    if all(dispatch.kernels == 1 for dispatch in level):
+        return [level]
+    parts: list[list[Dispatch]] = [[]]
+    claims: list[tuple[Any, int, int, bool, bool]] = []
+    for dispatch in level:
+        mine = []
+        for number, (value, first, size) in enumerate(dispatch.bindings):
+            buffer, base = places[value]
+            mine.append((buffer, base + first, base + first + size, number in dispatch.written, dispatch.kernels > 1))
+        if any(
+            a[0] == b[0] and a[1] < b[2] and b[1] < a[2] and (a[3] or b[3]) and (a[4] or b[4]) for a in mine for b in claims
+        ):
+            parts.append([])
+            claims = []
+        parts[-1].append(dispatch)
+        claims += mine
+    return parts
 
 
 def _family(kernel: Kernel) -> Any:
@@ -95,7 +169,7 @@ def _compile(kernel: Kernel, driver: VulkanDriver, statistics: Statistics) -> Di
         kernel = matmul.oriented(kernel, driver.traits)
     operands: list[Operand] = [*kernel.inputs, *kernel.outputs]
     key = family.key_of(kernel, driver.traits)
-    unit = max(limits["storage_alignment"], limits["texel_alignment"])
+    unit = _unit(driver)
     starts = [operand.access.start % unit // operand.dtype.itemsize for operand in operands]
     bindings = _bindings(operands, key.bindings, unit)
     if kernel.errors is not None:
@@ -109,5 +183,13 @@ def _compile(kernel: Kernel, driver: VulkanDriver, statistics: Statistics) -> Di
     return Dispatch(
         pipeline, driver.layouts.pipeline(formats),
         pieces(_groups(kernel, key, limits["groups"]), work_of(kernel), driver.dispatch_work()), tuple(bindings), formats,
-        parameters, getattr(key, "variant", ""),
+        parameters, _written(kernel, key), getattr(key, "variant", ""),
     )  # fmt: skip
+
+
+def _written(kernel: Kernel, key: Any) -> frozenset[int]:
+    """The numbers of the bindings that a kernel writes."""
+    numbers = set(key.bindings[len(kernel.inputs) :])
+    if kernel.errors is not None:
+        numbers.add(len(set(key.bindings)))
+    return frozenset(numbers)

@@ -142,7 +142,7 @@ class VulkanDriver:
     def record(self, plan: Plan, buffers: Sequence[Buffer], statistics: Statistics) -> VulkanRecording:
         if plan.compiled is None:
             plan.compiled = compile_plan(plan, self, statistics)
-        return VulkanRecording(self, plan, plan.compiled, buffers)
+        return VulkanRecording(self, plan, plan.compiled, buffers, statistics)
 
     def submit(
         self, timeline: VulkanTimeline, value: int, recording: VulkanRecording, scalars: Sequence[float],

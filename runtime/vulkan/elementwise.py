@@ -35,7 +35,7 @@ from .operands import (
     walked,
 )
 from .parameters import Parameters
-from .program import evaluate, narrow
+from .program import NO_TABLES, evaluate, narrow
 from .spirv import Module, Op
 
 LOCAL = 256
@@ -76,7 +76,7 @@ def key_of(kernel: ElementwiseKernel, traits: Traits) -> ElementwiseKey:
     count = math.prod(kernel.shape)
     each = 4 if kernel.errors is None and count >= 4 and (not rank or kernel.shape[-1] % 4 == 0) else 1
     if each == 4:
-        modes = [_in_four(o, m, kernel.shape[-1]) for o, m in zip(operands, modes, strict=True)]
+        modes = [in_four(o, m, kernel.shape[-1]) for o, m in zip(operands, modes, strict=True)]
     formats = [NO_FORMAT] * len(kernel.inputs)
     if reads_texels(traits):
         formats = [
@@ -89,7 +89,7 @@ def key_of(kernel: ElementwiseKernel, traits: Traits) -> ElementwiseKey:
     )  # fmt: skip
 
 
-def _in_four(operand: Operand, how: str, length: int) -> str:
+def in_four(operand: Operand, how: str, length: int) -> str:
     """How an invocation with four elements walks an operand; ``length`` is that of the last axis."""
     if how == LINEAR:
         return LINEAR if operand.dtype.itemsize <= 4 and operand.offset % 4 == 0 else SHIFTED
@@ -150,14 +150,14 @@ def emit(key: ElementwiseKey, abilities: Abilities) -> bytes:
                 tensor.store(place, value)
         else:
             along = [steps[-1] if steps else m.u(1) for steps in strides]
-            loaded = [_load(m, *one) for one in zip(tensors[:count], key.modes, places, along, strict=False)]
-            results = _each(m, program, loaded, scalars, abilities, first, tables)
+            loaded = [load_some(m, *one) for one in zip(tensors[:count], key.modes, places, along, strict=False)]
+            results = results_of(m, program, loaded, scalars, abilities, first, tables)
             left = m.op(Op.ISub, m.u32, length, first) if key.tail else None
             for k in range(count, len(tensors)):
                 alone = tensors[k]
                 if key.tail and key.modes[k] in WHOLE:
                     alone = Tensor(m, key.bindings[k], dtypes[k], abilities, writable=True, aliased=True)
-                _store(m, (tensors[k], alone), key.modes[k], places[k], along[k], results[k - count], left)
+                store_some(m, (tensors[k], alone), key.modes[k], places[k], along[k], results[k - count], left)
     return m.finish()
 
 
@@ -171,7 +171,7 @@ def _look_up(m: Module, table: Tensor, start: int, index: int) -> int:
     return table.load(m.add(start, m.bitcast(m.u32, index)))
 
 
-def _load(m: Module, tensor: Tensor, how: str, place: int, step: int) -> list[int]:
+def load_some(m: Module, tensor: Tensor, how: str, place: int, step: int) -> list[int]:
     """Four elements of an operand; of a table nothing yet."""
     if how == TABLE:
         return [m.u(0)] * 4
@@ -182,7 +182,7 @@ def _load(m: Module, tensor: Tensor, how: str, place: int, step: int) -> list[in
     return [tensor.load(m.add(place, m.mul(step, m.u(k))) if k else place) for k in range(4)]
 
 
-def _store(
+def store_some(
     m: Module, tensors: tuple[Tensor, Tensor], how: str, place: int, step: int, values: list[int], left: int | None
 ) -> None:
     """Write four elements, or the ``left`` ones; ``tensors`` are the output as its mode walks it, and by single elements."""
@@ -203,9 +203,9 @@ def _store(
             tensors[1].store(at, value)
 
 
-def _each(
+def results_of(
     m: Module, program: Program, loaded: Sequence[Sequence[int]], scalars: Sequence[int], abilities: Abilities, first: int,
-    tables: Mapping[int, Callable[[int], int]],
+    tables: Mapping[int, Callable[[int], int]] = NO_TABLES,
 ) -> list[list[int]]:  # fmt: skip
     """The program's results for four elements: per result, four values."""
     if weight(program) <= SHORT:

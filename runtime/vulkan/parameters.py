@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..dtype import DType
 from . import functions
@@ -53,13 +54,38 @@ def scalar_words(value: float, dtype: DType) -> list[int]:
     return [int(value) & 0xFFFFFFFF]
 
 
+class Scalars:
+    """Where a recording's scalars go: (word, position in the batch's scalars, dtype) of each. Many at a time, as NumPy likes it."""
+
+    def __init__(self, scalars: Sequence[tuple[int, int, DType]]) -> None:
+        short = [s for s in scalars if s[2].is_floating_point and s[2].itemsize < 8]
+        self._words = np.array([word for word, _, _ in short], np.int64)
+        self._positions = [position for _, position, _ in short]
+        self._others = [s for s in scalars if not (s[2].is_floating_point and s[2].itemsize < 8)]
+
+    def write(self, words: NDArray[np.uint32], values: Sequence[float]) -> None:
+        if len(self._words):
+            wanted = np.array([values[k] for k in self._positions], np.float64)
+            with np.errstate(over="ignore"):
+                words[self._words] = wanted.astype(np.float32).view(np.uint32)
+        for at, position, dtype in self._others:
+            for k, word in enumerate(scalar_words(values[position], dtype)):
+                words[at + k] = word
+
+
 def load_scalar(m: Module, word: int, dtype: DType, *, int64: bool) -> int:
-    """A scalar in register form, inside the shader."""
-    low = m.param(word)
+    """A scalar in register form, inside the shader; ``word`` is the number of its first parameter word."""
+    wide = dtype.itemsize == 8 and (int64 or dtype.is_floating_point)
+    return scalar_in(m, [m.param(word), *([m.param(word + 1)] if wide else ())], dtype, int64=int64)
+
+
+def scalar_in(m: Module, words: Sequence[int], dtype: DType, *, int64: bool) -> int:
+    """The scalar that ``words`` hold, in register form."""
+    low = words[0]
     if dtype.name == "bool":
         return m.op(Op.INotEqual, m.bool, low, m.u(0))
     if dtype.itemsize == 8 and (int64 or dtype.is_floating_point):
-        pair = m.op(Op.CompositeConstruct, m.vector(m.u32, 2), low, m.param(word + 1))
+        pair = m.op(Op.CompositeConstruct, m.vector(m.u32, 2), low, words[1])
         return m.op(Op.Bitcast, functions.register_type(m, dtype), pair)
     if dtype.is_floating_point:
         return functions.round_to(m, dtype, m.op(Op.Bitcast, m.f32, low))

@@ -9,15 +9,15 @@ import numpy as np
 
 from ..buffer import Buffer, Memory
 from ..driver import KernelTimes
-from ..dtype import DType
-from .compile import CompiledPlan, Dispatch
+from .compile import CompiledPlan, Dispatch, bound
 from .descriptors import NO_FORMAT, STORAGE, UNIFORM_DYNAMIC, DescriptorSet
 from .loader import api, check, structure
-from .parameters import scalar_words
+from .parameters import Scalars
 from .spirv import PARAM_BYTES
 
 if TYPE_CHECKING:
     from ..plan.plan import Plan
+    from ..statistics import Statistics
     from .driver import VulkanDriver
 
 COMPUTE_STAGE, HOST_STAGE = 0x800, 0x4000
@@ -32,32 +32,35 @@ class VulkanRecording:
         "dispatches", "__weakref__",
     )  # fmt: skip
 
-    def __init__(self, driver: VulkanDriver, plan: Plan, compiled: CompiledPlan, buffers: Sequence[Buffer]) -> None:
+    def __init__(
+        self, driver: VulkanDriver, plan: Plan, compiled: CompiledPlan, buffers: Sequence[Buffer], statistics: Statistics
+    ) -> None:
         self._driver = driver
         self._sets: list[DescriptorSet] = []
-        self.dispatches = compiled.dispatches
+        places = _places(plan, buffers)
+        levels = bound(compiled, places, driver, statistics)
+        self.dispatches = sum(len(d.pieces) for level in levels for d in level)
         self._kernel_count = compiled.kernels
         self.barriers = 0
         self._queries: Any = None
         self._timed = driver.timestamps and compiled.kernels > 0 and driver.physical.limits["timestamp_ps"] > 0
-        self._scalars: list[tuple[int, int, DType]] = []
         self._block: Any = None
         self.commands: Any = None
         try:
-            offsets = self._write_parameters(compiled)
+            offsets = self._write_parameters(levels)
             self.commands = driver.new_commands()
-            self._record(compiled, _places(plan, buffers), offsets)
+            self._record(levels, places, offsets)
         except BaseException:  # no memory, or Ctrl-C
             self.release()
             raise
         self._pointer = api().ffi.new("VkCommandBuffer[]", [self.commands])
 
     # -- parameters -----------------------------------------------------------------------------------------------
-    def _write_parameters(self, compiled: CompiledPlan) -> list[int]:
+    def _write_parameters(self, levels: list[list[Dispatch]]) -> list[int]:
         """Lay out all dispatches' parameters in one mapped buffer; returns their byte offsets."""
         unit = max(16, self._driver.physical.limits["uniform_alignment"])
-        offsets, at = [], 0
-        everything = [d for level in compiled.levels for d in level]
+        offsets, at, scalars = [], 0, []
+        everything = [d for level in levels for d in level]
         for dispatch in everything:
             offsets.append(at)
             at += -(-4 * len(dispatch.parameters.words) // unit) * unit
@@ -67,36 +70,35 @@ class VulkanRecording:
             words, first = dispatch.parameters.words, offset // 4
             self._words[first : first + len(words)] = np.array(words, np.int64).astype(np.uint32)
             for word, position, dtype in dispatch.parameters.scalars:
-                self._scalars.append((first + word, position, dtype))
+                scalars.append((first + word, position, dtype))
+        self._scalars = Scalars(scalars)
         return offsets
 
     def write_scalars(self, values: Sequence[float]) -> None:
-        words = self._words
-        for at, position, dtype in self._scalars:
-            for k, word in enumerate(scalar_words(values[position], dtype)):
-                words[at + k] = word
+        self._scalars.write(self._words, values)
 
     # -- commands -------------------------------------------------------------------------------------------------
-    def _record(self, compiled: CompiledPlan, places: dict[int, tuple[Any, int]], offsets: list[int]) -> None:
+    def _record(self, levels: list[list[Dispatch]], places: dict[int, tuple[Any, int]], offsets: list[int]) -> None:
         vk = api()
         lib, driver, commands = vk.lib, self._driver, self.commands
         begin = structure("VkCommandBufferBeginInfo", "COMMAND_BUFFER_BEGIN_INFO", flags=4)  # may be pending more than once
         check(lib.vkBeginCommandBuffer(commands, begin), "vkBeginCommandBuffer")
         if self._timed:
-            self._queries = driver.new_queries(compiled.kernels + 1)
-            lib.vkCmdResetQueryPool(commands, self._queries, 0, compiled.kernels + 1)
+            self._queries = driver.new_queries(self._kernel_count + 1)
+            lib.vkCmdResetQueryPool(commands, self._queries, 0, self._kernel_count + 1)
             lib.vkCmdWriteTimestamp(commands, COMPUTE_STAGE, self._queries, 0)
         parameters = driver.sets.find(UNIFORM_DYNAMIC, ((self._block.handle.buffer, 0, PARAM_BYTES, NO_FORMAT),))
         self._sets.append(parameters)
-        number = 0
-        for level in compiled.levels:
+        number = timed = 0
+        for level in levels:
             # Also before the first: earlier submissions on this queue may still be writing what it reads.
             self._barrier()
             for dispatch in level:
                 self._dispatch(dispatch, places, parameters, offsets[number])
                 number += 1
-                if self._timed:
-                    lib.vkCmdWriteTimestamp(commands, COMPUTE_STAGE, self._queries, number)
+                for _ in range(dispatch.kernels if self._timed else 0):  # the first of merged kernels gets the time of all
+                    timed += 1
+                    lib.vkCmdWriteTimestamp(commands, COMPUTE_STAGE, self._queries, timed)
         lib.vkCmdPipelineBarrier(
             commands, COMPUTE_STAGE, HOST_STAGE, 0, 1, driver.to_host, 0, vk.ffi.NULL, 0, vk.ffi.NULL
         )

@@ -307,6 +307,14 @@ class Module:
             self._memo["param", word] = found
         return found
 
+    def param_at(self, word: int) -> int:
+        """The parameter word whose number is the value ``word`` (u32), loaded here."""
+        if self._params is None:
+            self._params = self._param_block()
+        four, k = self.op(Op.UDiv, self.u32, word, self.u(4)), self.op(Op.UMod, self.u32, word, self.u(4))
+        pointer = self.op(Op.AccessChain, self.pointer(UNIFORM, self.u32), self._params, self.u(0), four, k)
+        return self.op(Op.Load, self.u32, pointer)
+
     def _param_block(self) -> int:
         vec = self.vector(self.u32, 4)
         array = self.new_id()
@@ -331,13 +339,16 @@ class Module:
         vec = self.op(Op.Load, self.vector(self.u32, 3), self._memo[key])
         return self.op(Op.CompositeExtract, self.u32, vec, axis)
 
-    def invocation(self) -> int:
-        """The number of this invocation over the whole dispatch, groups counted along x, then y."""
-        group = self.add(
+    def group(self) -> int:
+        """The number of this workgroup, counted along x, then y."""
+        return self.add(
             self.builtin(BUILTIN_WORKGROUP_ID, 0),
             self.mul(self.builtin(BUILTIN_WORKGROUP_ID, 1), self.builtin(BUILTIN_NUM_WORKGROUPS, 0)),
         )
-        return self.add(self.mul(group, self.u(self.local_size)), self.builtin(BUILTIN_LOCAL_ID, 0))
+
+    def invocation(self) -> int:
+        """The number of this invocation over the whole dispatch."""
+        return self.add(self.mul(self.group(), self.u(self.local_size)), self.builtin(BUILTIN_LOCAL_ID, 0))
 
     def variable(self, type_: int, value: int) -> int:
         """A local variable, set to ``value`` here and now."""
