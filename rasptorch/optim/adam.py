@@ -5,13 +5,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..ops.program import ProgramWriter
 from ..ops.update import Update
 from ..tensor import Tensor
 from .optimizer import Group, Optimizer, OptimizerError
+from .rules import gradient_of, mean_of, square_mean_of
 
 # What weight decay does: nothing, adds to the gradient, or shrinks the parameter.
 NONE, COUPLED, DECOUPLED = range(3)
@@ -23,15 +24,10 @@ def _moments(
     """The running means of the gradient and of its square, with this step's gradient in them."""
     maximize, decays = options
     parameter, mean, square, gradient = state
-    decay, take_mean, keep_square, take_square = scalars
-    if maximize:
-        gradient = write("neg", gradient)
-    if decays == COUPLED:
-        gradient = write("add", gradient, write("mul", parameter, decay))
-    mean = write("add", mean, write("mul", write("sub", gradient, mean), take_mean))
-    square = write(
-        "add", write("mul", square, keep_square), write("mul", write("mul", gradient, gradient), take_square)
-    )
+    decay, take_mean, keep_square, take_square = scalars[:4]
+    gradient = gradient_of(write, maximize, decays == COUPLED, parameter, gradient, decay)
+    mean = mean_of(write, mean, gradient, take_mean)
+    square = square_mean_of(write, square, gradient, keep_square, take_square)
     return mean, square
 
 
@@ -39,7 +35,7 @@ def _stepped(
     write: ProgramWriter, decays: int, parameter: int, mean: int, square: int, scalars: Sequence[int]
 ) -> int:
     """The parameter after a step of ``rate * mean / (sqrt(square) * correction + eps)``."""
-    rate, correction, eps, keep = scalars
+    eps, keep, rate, correction = scalars
     if decays == DECOUPLED:
         parameter = write("mul", parameter, keep)
     divisor = write("add", write("mul", write("sqrt", square), correction), eps)
@@ -69,7 +65,18 @@ def _step_rule(
     return (_stepped(write, options[1], parameter, mean, largest, scalars),)
 
 
+def _corrections_rule(
+    write: ProgramWriter, options: Sequence[int], tensors: Sequence[int], scalars: Sequence[int]
+) -> Sequence[int]:
+    """From the number of steps: one more, and the two corrections; ``1 - beta ** step`` without cancellation."""
+    (step,), (one, rate, log1, log2) = tensors, scalars
+    step = write("add", step, one)
+    first, second = (write("neg", write("expm1", write("mul", step, log))) for log in (log1, log2))
+    return step, write("div", rate, first), write("rsqrt", second)
+
+
 _adam = Update("adam", _adam_rule)
+_corrections = Update("adam", _corrections_rule)
 # With amsgrad there is one tensor more than fits a kernel's eight buffers, so it takes two commands.
 _amsgrad_moments = Update("adam", _moments_rule)
 _amsgrad_step = Update("adam", _step_rule)
@@ -81,8 +88,8 @@ class Adam(Optimizer):
 
     ``betas`` are their decay rates. ``weight_decay`` adds to the gradient; with ``decoupled_weight_decay`` it
     shrinks the parameter by ``lr * weight_decay`` instead. ``amsgrad`` divides by the largest ``v`` so far.
-    One command per parameter, two with ``amsgrad``. State: ``step``, ``exp_avg``, ``exp_avg_sq``,
-    ``max_exp_avg_sq``.
+    ``capturable`` counts steps on the device. One command per parameter, two with ``amsgrad``. State: ``step``,
+    ``exp_avg``, ``exp_avg_sq``, ``max_exp_avg_sq``.
     """
 
     def __init__(
@@ -95,6 +102,7 @@ class Adam(Optimizer):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        capturable: bool = False,
         decoupled_weight_decay: bool = False,
     ) -> None:
         super().__init__(
@@ -106,6 +114,7 @@ class Adam(Optimizer):
                 "weight_decay": weight_decay,
                 "amsgrad": amsgrad,
                 "maximize": maximize,
+                "capturable": capturable,
                 "decoupled_weight_decay": decoupled_weight_decay,
             },
         )
@@ -125,29 +134,45 @@ class Adam(Optimizer):
             state["max_exp_avg_sq"] = self._zeros(parameter)
         decay = group["weight_decay"]
         decays = NONE if decay == 0 else DECOUPLED if group["decoupled_weight_decay"] else COUPLED
-        options = int(group["maximize"]), decays
+        options, unless = (int(group["maximize"]), decays), self._skips(parameter)
+        corrections, singles = self._corrected(parameter, group, state)
 
         def take() -> tuple[float, ...]:
             beta1, beta2 = group["betas"]
             return group["weight_decay"], 1.0 - beta1, beta2, 1.0 - beta2
 
         def step() -> tuple[float, ...]:
-            state["step"] += 1
-            rate, (beta1, beta2) = group["lr"], group["betas"]
-            return (
-                rate / (1.0 - beta1 ** state["step"]),
-                1.0 / math.sqrt(1.0 - beta2 ** state["step"]),
-                group["eps"],
-                1.0 - rate * group["weight_decay"],
-            )
+            return (group["eps"], 1.0 - group["lr"] * group["weight_decay"], *corrections())
 
         mean, square = state["exp_avg"], state["exp_avg_sq"]
         if group["amsgrad"]:
             largest = state["max_exp_avg_sq"]
-            _amsgrad_moments(options, (mean, square, largest), (parameter, gradient), take)
-            _amsgrad_step(options, (parameter,), (mean, largest), step)
+            _amsgrad_moments(options, (mean, square, largest), (parameter, gradient), take, unless=unless)
+            _amsgrad_step(options, (parameter,), (mean, largest), step, singles, unless)
         else:
-            _adam(options, (parameter, mean, square), (gradient,), lambda: (*take(), *step()))
+            _adam(options, (parameter, mean, square), (gradient,), lambda: (*take(), *step()), singles, unless)
+
+    def _corrected(
+        self, parameter: Tensor, group: Group, state: dict[str, Any]
+    ) -> tuple[Callable[[], tuple[float, ...]], list[Tensor]]:
+        """The step size and the factor of the root, corrected for the bias of the means: as numbers, or as tensors.
+
+        One more step is counted.
+        """
+        count = self._counts(parameter, group, state)
+        if count is not None:
+
+            def constants() -> tuple[float, ...]:
+                return (1.0, group["lr"], *(math.log(beta) if beta else -math.inf for beta in group["betas"]))
+
+            return tuple, _corrections((), (count,), (), constants, (), self._skips(parameter), fresh=2)
+
+        def corrections() -> tuple[float, ...]:
+            state["step"] += 1
+            rate, (beta1, beta2) = group["lr"], group["betas"]
+            return rate / (1.0 - beta1 ** state["step"]), 1.0 / math.sqrt(1.0 - beta2 ** state["step"])
+
+        return corrections, []
 
 
 class AdamW(Adam):
@@ -165,7 +190,9 @@ class AdamW(Adam):
         amsgrad: bool = False,
         *,
         maximize: bool = False,
+        capturable: bool = False,
     ) -> None:
         super().__init__(
-            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, decoupled_weight_decay=True
-        )
+            params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, capturable=capturable,
+            decoupled_weight_decay=True,
+        )  # fmt: skip

@@ -6,14 +6,24 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from ..autograd.mode import enable_grad
+from ..autograd.mode import enable_grad, no_grad
 from ..nn.module import clear_gradients
-from ..ops.creation import tensor, zeros_like
+from ..ops.creation import full as filled
+from ..ops.creation import full_like, tensor
+from ..ops.transfer import to
+from ..ops.update import Update
+from ..runtime import dtype as dt
 from ..runtime.capture import outside
+from ..runtime.device import Device
 from ..runtime.errors import RasptorchError
+from ..runtime.stream import Stream
 from ..tensor import Tensor
 
 Group = dict[str, Any]
+COUNTS = ("step", "mu_product")  # state that is one number, on the host or (see `_counts`) a float32 on the device
+
+
+_one_more = Update("step", lambda write, options, tensors, scalars: (write("add", tensors[0], scalars[0]),))
 
 
 class OptimizerError(RasptorchError, ValueError):
@@ -23,9 +33,10 @@ class OptimizerError(RasptorchError, ValueError):
 class Optimizer:
     """Base of all optimisers. Subclasses define `_update` for one parameter.
 
-    ``params`` is an iterable of tensors, or of dictionaries ``{"params": ..., option: value, ...}``, one per
-    group; options that a group leaves out are those of ``defaults``. ``param_groups`` may be changed between
-    steps (learning rates, say).
+    ``params`` is an iterable of tensors, of (name, tensor) pairs, or of dictionaries ``{"params": ..., option: value,
+    ...}``, one per group; options that a group leaves out are those of ``defaults``. ``param_groups`` may be changed
+    between steps (learning rates, say). State is made at a parameter's first step and follows it when it moves to
+    another device or dtype.
     """
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
@@ -36,6 +47,8 @@ class Optimizer:
         self.defaults = defaults
         self.param_groups: list[Group] = []
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
+        self.stepped = False  # schedules ask whether they are used in the right order
+        self._skip: dict[Device, Tensor] = {}  # a `GradScaler`'s: a step where it is not 0 changes nothing
         given = list(params)
         if not given:
             raise OptimizerError(f"{type(self).__name__} got no parameters")
@@ -49,7 +62,10 @@ class Optimizer:
         given = param_group["params"]
         if isinstance(given, (set, frozenset)):
             raise TypeError("parameters come in an order: use a list, not a set")
-        params = [given] if isinstance(given, Tensor) else list(given)
+        params: list[Any] = [given] if isinstance(given, Tensor) else list(given)
+        names: list[str] = []
+        if params and isinstance(params[0], tuple):
+            names, params = [name for name, _ in params], [p for _, p in params]
         known = {id(p) for group in self.param_groups for p in group["params"]}
         for p in params:
             if not isinstance(p, Tensor):
@@ -60,12 +76,14 @@ class Optimizer:
                 raise OptimizerError(f"a parameter (shape {list(p.shape)}) is given more than once")
             known.add(id(p))
         group = {**self.defaults, **param_group, "params": params}
+        if names:
+            group["param_names"] = names
         self._check(group)
         self.param_groups.append(group)
 
     def _check(self, group: Group) -> None:
         """Raise `OptimizerError` for options that make no sense."""
-        for name in ("lr", "weight_decay", "eps", "momentum"):
+        for name in ("lr", "weight_decay", "eps", "momentum", "lr_decay", "initial_accumulator_value", "momentum_decay"):
             if name in group and not group[name] >= 0:
                 raise OptimizerError(f"{type(self).__name__}: {name} cannot be negative, got {group[name]}")
 
@@ -83,13 +101,9 @@ class Optimizer:
         if closure is not None:
             with enable_grad():
                 loss = closure()
-        streams = {}
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                gradient = parameter.grad
-                if gradient is not None:
-                    self._update(parameter, gradient, group, self.state[parameter])
-                    streams[parameter.device] = parameter.device.stream()
+        with no_grad():
+            streams = self._step()
+        self.stepped = True
         # A step is where a training loop repeats itself: ending the batch here makes every batch the same, so that its plan
         # and its recording are found again.
         for stream in streams.values():
@@ -97,15 +111,62 @@ class Optimizer:
                 stream.flush()
         return loss
 
+    def _step(self) -> dict[Device, Stream]:
+        """Enqueue the changes of all parameters that have a gradient; gives the streams they went to."""
+        streams = {}
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                gradient = parameter.grad
+                if gradient is not None:
+                    state = self.state[parameter]
+                    if state:
+                        self._follow(parameter, state)
+                    self._update(parameter, gradient, group, state)
+                    streams[parameter.device] = parameter.device.stream()
+        return streams
+
     def _update(self, parameter: Tensor, gradient: Tensor, group: Group, state: dict[str, Any]) -> None:
         """Enqueue the change of one parameter."""
         raise NotImplementedError(f"{type(self).__name__} does not define _update()")
 
     @staticmethod
-    def _zeros(parameter: Tensor) -> Tensor:
+    def _follow(parameter: Tensor, state: dict[str, Any]) -> None:
+        """Bring state to where the parameter is now: a model may be moved after the optimiser was made. Waits if it does so."""
+        for name, value in state.items():
+            if isinstance(value, Tensor):
+                dtype = dt.float32 if name in COUNTS else parameter.dtype
+                if value.device is not parameter.device or value.dtype is not dtype:
+                    state[name] = to(value, device=parameter.device, dtype=dtype)
+
+    @staticmethod
+    def _zeros(parameter: Tensor, value: float = 0.0) -> Tensor:
         """State to start with. In a step that is being captured it is made outside of that: replays go on from where it is."""
         with outside(parameter.device.stream()):
-            return zeros_like(parameter.detach())
+            return full_like(parameter.detach(), value)
+
+    def _counts(self, parameter: Tensor, group: Group, state: dict[str, Any]) -> Tensor | None:
+        """The step count where it is on the device: if the group is ``capturable``, and once steps may be skipped there."""
+        count = state["step"]
+        if not isinstance(count, Tensor) and (group.get("capturable") or self._skips(parameter) is not None):
+            with outside(parameter.device.stream()):
+                count = state["step"] = filled((), float(count), dtype=dt.float32, device=parameter.device)
+        return count if isinstance(count, Tensor) else None
+
+    def _counting(self, parameter: Tensor, group: Group, state: dict[str, Any]) -> Callable[[], None]:
+        """For optimisers that count steps but compute nothing from it: call what this gives where the step's scalars are made."""
+        count = self._counts(parameter, group, state)
+        if count is not None:
+            _one_more((), (count,), (), lambda: (1.0,), unless=self._skips(parameter))
+            return lambda: None
+
+        def one_more() -> None:
+            state["step"] += 1
+
+        return one_more
+
+    def _skips(self, parameter: Tensor) -> Tensor | None:
+        """The 0-d tensor that says whether this step is to be skipped."""
+        return self._skip.get(parameter.device) if self._skip else None
 
     # -- state -----------------------------------------------------------------------------------------------
     def state_dict(self) -> dict[str, Any]:
@@ -153,18 +214,18 @@ class Optimizer:
                 }
         self.state = state
         self.param_groups = [
-            {**self.defaults, **new, "params": old["params"]}
+            {**self.defaults, **old, **new, "params": old["params"]}
             for new, old in zip(groups, self.param_groups, strict=True)
         ]
 
     def _taken(self, name: str, value: Any, parameter: Tensor) -> Any:
         """One entry of a loaded state: a copy of its own, where the parameter is."""
-        if name == "step":
-            return int(value)
+        if name in COUNTS and not isinstance(value, Tensor):
+            return int(value) if name == "step" else float(value)
         if not hasattr(value, "shape"):
             return value
         source = value.detach() if isinstance(value, Tensor) else value
-        return tensor(source, dtype=parameter.dtype, device=parameter.device)
+        return tensor(source, dtype=dt.float32 if name in COUNTS else parameter.dtype, device=parameter.device)
 
     def __repr__(self) -> str:
         lines = [f"{type(self).__name__} ("]

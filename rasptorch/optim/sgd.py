@@ -4,21 +4,14 @@ gives it.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from ..ops.program import ProgramWriter
 from ..ops.update import Update
 from ..tensor import Tensor
 from .optimizer import Group, Optimizer, OptimizerError
-
-
-def _gradient(
-    write: ProgramWriter, maximize: int, decays: int, parameter: int, gradient: int, decay: int
-) -> int:
-    """The gradient of what is to be made smaller, with weight decay's share."""
-    gradient = write("neg", gradient) if maximize else gradient
-    return write("add", gradient, write("mul", parameter, decay)) if decays else gradient
+from .rules import gradient_of
 
 
 def _plain_rule(
@@ -27,7 +20,7 @@ def _plain_rule(
     maximize, decays = options
     parameter, gradient = tensors
     rate, decay = scalars
-    gradient = _gradient(write, maximize, decays, parameter, gradient, decay)
+    gradient = gradient_of(write, maximize, decays, parameter, gradient, decay)
     return (write("sub", parameter, write("mul", gradient, rate)),)
 
 
@@ -37,12 +30,21 @@ def _momentum_rule(
     maximize, decays, nesterov = options
     parameter, buffer, gradient = tensors
     rate, decay, momentum, intake = scalars
-    gradient = _gradient(write, maximize, decays, parameter, gradient, decay)
+    gradient = gradient_of(write, maximize, decays, parameter, gradient, decay)
     buffer = write("add", write("mul", buffer, momentum), write("mul", gradient, intake))
     direction = write("add", gradient, write("mul", buffer, momentum)) if nesterov else buffer
     return write("sub", parameter, write("mul", direction, rate)), buffer
 
 
+def _first_rule(
+    write: ProgramWriter, options: Sequence[int], tensors: Sequence[int], scalars: Sequence[int]
+) -> Sequence[int]:
+    (step,), (one, rest) = tensors, scalars
+    step = write("add", step, one)
+    return step, write("where", write("le", step, one), one, rest)
+
+
+_first = Update("sgd", _first_rule)
 _plain = Update("sgd", _plain_rule)
 _momentum = Update("sgd", _momentum_rule)
 
@@ -84,20 +86,43 @@ class SGD(Optimizer):
 
     def _update(self, parameter: Tensor, gradient: Tensor, group: Group, state: dict[str, Any]) -> None:
         maximize, decays = int(group["maximize"]), int(group["weight_decay"] != 0)
+        unless = self._skips(parameter)
         if group["momentum"] == 0:
-            _plain((maximize, decays), (parameter,), (gradient,), lambda: (group["lr"], group["weight_decay"]))
+            _plain(
+                (maximize, decays), (parameter,), (gradient,), lambda: (group["lr"], group["weight_decay"]), unless=unless
+            )
             return
-        if "momentum_buffer" not in state:
+        first = "momentum_buffer" not in state
+        if first:
             state["momentum_buffer"] = self._zeros(parameter)
-            first = True
-        else:
-            first = False
+        intakes, singles = self._intake(parameter, group, state, first)
 
         def scalars() -> tuple[float, ...]:
-            nonlocal first
-            # The first step takes the whole gradient, whatever the dampening.
-            intake, first = 1.0 if first else 1.0 - group["dampening"], False
-            return group["lr"], group["weight_decay"], group["momentum"], intake
+            return (group["lr"], group["weight_decay"], group["momentum"], *intakes())
 
         options = maximize, decays, int(group["nesterov"])
-        _momentum(options, (parameter, state["momentum_buffer"]), (gradient,), scalars)
+        _momentum(options, (parameter, state["momentum_buffer"]), (gradient,), scalars, singles, unless)
+
+    def _intake(
+        self, parameter: Tensor, group: Group, state: dict[str, Any], first: bool
+    ) -> tuple[Callable[[], tuple[float, ...]], list[Tensor]]:
+        """What part of the gradient goes into the momentum: all of it at the first step, whatever the dampening.
+
+        Where a step may be skipped on the device, only that knows which one was the first.
+        """
+        if group["dampening"] and ("step" in state or self._skips(parameter) is not None):
+            state.setdefault("step", 0 if first else 1)
+            count = self._counts(parameter, group, state)
+            assert count is not None
+
+            def constants() -> tuple[float, ...]:
+                return 1.0, 1.0 - group["dampening"]
+
+            return tuple, _first((), (count,), (), constants, (), self._skips(parameter), fresh=1)
+
+        def intake() -> tuple[float, ...]:
+            nonlocal first
+            whole, first = first, False
+            return (1.0 if whole else 1.0 - group["dampening"],)
+
+        return intake, []
