@@ -122,6 +122,12 @@ class Device:
         self.check_process()
         return [stream.flush() for stream in list(self.streams)]
 
+    def in_flight(self) -> int:
+        """Submissions of all streams that nobody has seen to be done yet; called with the lock held."""
+        if not self.several_streams:
+            return self.default_stream.in_flight()
+        return sum(stream.in_flight() for stream in list(self.streams))
+
     def poison(self, problem: BaseException) -> None:
         """Fail every stream of this device."""
         for stream in list(self.streams):

@@ -215,7 +215,7 @@ class Stream:
         counters.commands += commands
         counters.kernels_fused += plan.fused
         counters.submissions += 1
-        counters.in_flight = len(self._unfinished)
+        counters.in_flight = device.in_flight()
         for observer in device.observers.active:
             observer.batch_submitted(self, fence, plan, commands, reused, began, perf_counter() - began)
         self._retire()
@@ -379,6 +379,10 @@ class Stream:
         return len(self._batch.scalars)
 
     # -- finishing ------------------------------------------------------------------------------------------------
+    def in_flight(self) -> int:
+        """How many submissions nobody has seen to be done yet."""
+        return len(self._unfinished)
+
     def completed(self) -> int:
         """The value of the last submission that is done; never waits, never raises."""
         if self._done < self.submitted:
@@ -411,7 +415,7 @@ class Stream:
                 times = self.device.driver.kernel_seconds(recording) if observers.wants_timestamps else None
                 for observer in observers.active:
                     observer.batch_finished(self, Fence(self, value), times)
-        self.device.statistics.in_flight = len(unfinished)
+        self.device.statistics.in_flight = self.device.in_flight()
 
     async def has_room(self) -> None:
         """In a Trio task: come back when another submission can go out without piling up. Always a checkpoint."""

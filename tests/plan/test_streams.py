@@ -58,6 +58,29 @@ def test_independent_work_overlaps(manual: Manual, last: int) -> None:
         assert [r.wait().tolist() for r in results] == [[20] * 4, [30] * 4]
 
 
+def test_in_flight_counts_all_streams(manual: Manual) -> None:
+    """Not only those of the stream that changed last."""
+    device, driver = manual
+    x = filled(device, 2.0)
+
+    def seen() -> int:
+        return rt.statistics(device).in_flight
+
+    with two_streams(manual) as streams, settings.override(in_flight=64):
+        kept = []
+        for number, stream in enumerate((*streams, streams[0])):
+            with rt.stream(stream):
+                kept.append(x * number)
+            stream.flush()
+            assert seen() == number + 1
+        driver.finish(timeline=streams[1].timeline)
+        assert seen() == 2
+        driver.finish(timeline=streams[0].timeline)
+        assert seen() == 1
+        driver.finish_all()
+        assert seen() == 0
+
+
 def test_a_long_stream_does_not_hold_up_a_short_one(manual: Manual) -> None:
     device, driver = manual
     x, y = filled(device, 2.0), filled(device, 3.0)
