@@ -59,6 +59,7 @@ class Digits:
         """How many batches an epoch has; the last may be smaller."""
         return -(-len(self.images) // size)
 
+    @rt.record_function("make a batch")  # shown by tools/profile.py
     def batch(self, seed: int, epoch: int, number: int, size: int) -> tuple[Images, Labels]:
         """Training batch ``number`` of an epoch; half of the images move by a pixel, down or up, and half to
         a side.

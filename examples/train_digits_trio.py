@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import math
-from functools import partial
 
 import numpy as np
 import trio
@@ -34,8 +33,8 @@ async def make_batches(
     async with batches:
         for epoch in range(1, options.epochs + 1):
             for number in range(data.batches(options.batch_size)):
-                make = partial(data.batch, options.seed, epoch, number, options.batch_size)
-                await batches.send((epoch, *await trio.to_thread.run_sync(make)))
+                made = await trio.to_thread.run_sync(data.batch, options.seed, epoch, number, options.batch_size)
+                await batches.send((epoch, *made))
 
 
 async def train(

@@ -44,7 +44,8 @@ if _TYPE_CHECKING:
     from . import optim as optim
     from .nn import functional as functional
     from .ops.creation import tensor as tensor
-    from .profiling import profile as profile
+    from .profiler import profile as profile
+    from .profiler import record_function as record_function
 
 _attach()
 
@@ -73,11 +74,11 @@ def __getattr__(name: str) -> object:
         module = import_module(".nn.functional" if name == "functional" else f".{name}", __name__)
         globals()[name] = module
         return module
-    if name == "profile":
-        from .profiling import profile
+    if name in ("profile", "record_function"):
+        from importlib import import_module
 
-        globals()[name] = profile
-        return profile
+        globals()[name] = found = getattr(import_module(".profiler", __name__), name)
+        return found
     raise AttributeError(f"module 'rasptorch' has no attribute {name!r}")
 
 

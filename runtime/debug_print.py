@@ -11,10 +11,11 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from . import settings
+from .kernel_labels import kernel_kind, kernel_name, kernel_shape, touched
 from .observers import Observer
-from .trace import kernel_kind, kernel_name, kernel_shape
 
 if TYPE_CHECKING:
+    from .batch import Batch
     from .device import Device
     from .driver import KernelTimes
     from .fence import Fence
@@ -38,7 +39,9 @@ class DebugPrinter(Observer):
             )
             _say(device.name, "opened", text)
 
-    def batch_planned(self, stream: Stream, plan: Plan, commands: int, hit: bool, seconds: float) -> None:
+    def batch_planned(
+        self, stream: Stream, plan: Plan, batch: Batch, living: tuple[int, ...], hit: bool, seconds: float
+    ) -> None:
         self._plan = ("hit" if hit else "miss"), seconds
         if self.level >= 3 and not hit:
             for number, level in enumerate(plan.levels):
@@ -77,9 +80,9 @@ class DebugPrinter(Observer):
             how = "a thread blocked" if blocking else "a task waited"
             _say(fence.stream.name, f"#{fence.value}", f"{how} for {duration(seconds).strip()}")
 
-    def transferred(self, stream: Stream, direction: str, nbytes: int) -> None:
+    def transferred(self, stream: Stream, direction: str, nbytes: int, began: float, seconds: float) -> None:
         if self.level >= 4:
-            _say(stream.name, direction, size(nbytes).strip())
+            _say(stream.name, direction, f"{size(nbytes).strip()} in {duration(seconds).strip()}")
 
     def stream_failed(self, stream: Stream, failure: BaseException) -> None:
         if self.level >= 1:
@@ -97,13 +100,6 @@ def _operand(operand: Operand) -> str:
     """``%3+64:float32(64,1)``: value number, first element, dtype, strides."""
     offset = f"+{operand.offset}" if operand.offset else ""
     return f"%{operand.value}{offset}:{operand.dtype.name}({','.join(map(str, operand.strides))})"
-
-
-def touched(kernels: list[Kernel]) -> int:
-    """Bytes the kernels read and write, each operand's range counted once per kernel."""
-    return sum(
-        access.end - access.start for kernel in kernels for access in (*kernel.reads(), *kernel.writes())
-    )
 
 
 def size(nbytes: int) -> str:

@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from time import perf_counter
 from typing import TYPE_CHECKING, Final, TypeVar
 from weakref import WeakSet
 
@@ -145,13 +146,14 @@ class Device:
         """A storage with a copy of ``data`` (bytes, one axis); the caller may change its array right away."""
         self.check_process()
         with self.lock:
+            began = perf_counter() if self.observers.active else 0.0
             slot = Slot(self.stream(), data.nbytes)
             slot.memory = Memory.UPLOAD
             slot.buffer = self.pool.allocate(data.nbytes, Memory.UPLOAD, None)
             slot.buffer.view(data.nbytes)[:] = data
             self.statistics.uploads += 1
             for observer in self.observers.active:
-                observer.transferred(self.stream(), "upload", data.nbytes)
+                observer.transferred(slot.stream, "upload", data.nbytes, began, perf_counter() - began)
             if self.driver.traits.kind == "discrete" or settings.current.staging == "always":
                 return self.copy_bytes(slot, 0, data.nbytes, Memory.DEVICE, self.stream())[0]
             return Storage(slot)
@@ -168,7 +170,7 @@ class Device:
             stream = slot.stream
             self.statistics.readbacks += 1
             for observer in self.observers.active:
-                observer.transferred(stream, "readback", nbytes)
+                observer.readback_asked(stream, nbytes)
             if slot.failure is not None:
                 raise slot.failure
             direct = self.driver.traits.kind != "discrete" and settings.current.staging != "always"

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .batch import Batch
     from .command import CommandSpec
     from .driver import KernelTimes
     from .fence import Fence
@@ -21,10 +22,15 @@ class Observer:
     wants_commands = False  # `command_enqueued` is called
 
     def command_enqueued(self, stream: Stream, spec: CommandSpec, began: float, seconds: float) -> None:
-        """A command joined the batch, in ``seconds`` from ``began`` (``perf_counter()``); a flush it caused is part of it."""
+        """A command joined the batch, in ``seconds`` from ``began`` (``perf_counter()``). A flush it causes comes after this."""
 
-    def batch_planned(self, stream: Stream, plan: Plan, commands: int, hit: bool, seconds: float) -> None:
-        """A batch of ``commands`` got its plan, from the cache (``hit``) or made in ``seconds``."""
+    def batch_planned(
+        self, stream: Stream, plan: Plan, batch: Batch, living: tuple[int, ...], hit: bool, seconds: float
+    ) -> None:
+        """A batch got its plan, from the cache (``hit``) or made in ``seconds``; ``living`` are the new storages it was planned for."""
+
+    def recording_made(self, stream: Stream, plan: Plan, began: float, seconds: float) -> None:
+        """A plan was bound to buffers: commands were recorded. The submission comes next."""
 
     def batch_submitted(
         self, stream: Stream, fence: Fence, plan: Plan, commands: int, reused: bool, began: float, seconds: float
@@ -37,8 +43,11 @@ class Observer:
     def waited(self, fence: Fence, began: float, seconds: float, blocking: bool) -> None:
         """Somebody waited for ``fence``: a thread (``blocking``) or a Trio task."""
 
-    def transferred(self, stream: Stream, direction: str, nbytes: int) -> None:
-        """``direction`` is ``upload`` or ``readback``."""
+    def readback_asked(self, stream: Stream, nbytes: int) -> None:
+        """Somebody wants a value of ``nbytes``."""
+
+    def transferred(self, stream: Stream, direction: str, nbytes: int, began: float, seconds: float) -> None:
+        """Bytes were copied to the device's memory (``upload``) or out of it (``readback``), by this thread."""
 
     def stream_failed(self, stream: Stream, failure: BaseException) -> None:
         """The stream is poisoned; every fence past its completed value has failed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
+from time import perf_counter
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeVar
 from weakref import ref
 
@@ -85,8 +86,12 @@ class Readback(Generic[T]):
                     if slot.buffer is not None
                     else np.zeros(self._nbytes, np.uint8)
                 )
+                observers = self._fence.stream.device.observers.active
+                began = perf_counter() if observers else 0.0
                 self._value = self._convert(data)
                 self._read = True
+                for observer in observers:
+                    observer.transferred(self._fence.stream, "readback", self._nbytes, began, perf_counter() - began)
                 self._leave(slot)
         return self._value  # type: ignore[return-value]
 

@@ -72,12 +72,12 @@ class Stream:
         ``inputs`` and ``targets`` (existing storages written in place) are (slot, offset in elements); new outputs go into
         ``memory``. Raises the stream's failure if it has failed, `TooMuchInFlight` past the hard limit inside Trio.
         """
-        watched = self.device.observers.wants_commands
-        began = perf_counter() if watched else 0.0
         if self._crowded:
             self._make_room()  # first: where it raises, nothing has been enqueued
         if capture.active:
             capture.check_stream(self)
+        watched = self.device.observers.wants_commands
+        began = perf_counter() if watched else 0.0
         with self._lock:
             if self.failure is not None:
                 raise self.failure
@@ -120,11 +120,11 @@ class Stream:
             except BaseException:  # an operand that failed, or Ctrl-C
                 batch.cut(*marks)
                 raise
+            if watched:
+                self._tell_enqueued(spec, began)
             now = settings.current
             if (batch.commands >= now.flush_commands or batch.nbytes >= now.idle_bytes) and self.capturing is None:
                 self._maybe_flush(batch, now)
-        if watched:
-            self._tell_enqueued(spec, began)
         return made
 
     def _tell_enqueued(self, spec: CommandSpec, began: float) -> None:
@@ -184,9 +184,10 @@ class Stream:
         self.device.gathering_streams.discard(self)
         slots = dict(enumerate(batch.slots))
         try:
-            plan, hit, seconds = self.device.plans.find(batch.key, batch.living())
+            living = batch.living()
+            plan, hit, seconds = self.device.plans.find(batch.key, living)
             for observer in self.device.observers.active:
-                observer.batch_planned(self, plan, batch.commands, hit, seconds)
+                observer.batch_planned(self, plan, batch, living, hit, seconds)
             self.launch(slots, plan, batch.scalars, batch.commands)
         except BaseException as problem:
             self._abandon(batch, problem)
@@ -265,8 +266,14 @@ class Stream:
         arenas: list[Buffer], value: int,
     ) -> tuple[Any, bool]:  # fmt: skip
         device = self.device
+        observers = device.observers.active
+        began = perf_counter() if observers else 0.0
         try:
             recording, reused = device.recordings.find(plan, buffers + arenas, self, value)
+            if observers and not reused:
+                seconds = perf_counter() - began
+                for observer in observers:
+                    observer.recording_made(self, plan, began, seconds)
             device.driver.submit(self.timeline, value, recording, scalars, self._waits(slots, plan), device.statistics)
         except BaseException as problem:
             self._give_back(arenas, slots, plan, None)

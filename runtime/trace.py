@@ -1,49 +1,70 @@
 """A recording of what the engine did.
 
-`Tracer` is an observer that keeps what it is told. `place_on_host_clock` puts what a device measured on the
-clock of the host. `rasptorch.profile` is how users come by it.
+`Tracer` is an observer that keeps what it is told. What it is told during a program costs that program time,
+so it keeps bare facts; what they mean is worked out afterwards. `rasptorch.profile` is how users come by it.
 """
 
 from __future__ import annotations
 
+import os
+import sys
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import count, pairwise
-from math import inf
+from itertools import count
 from time import perf_counter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from .kernel_labels import KernelLabel, PlanLabels, commands_of, fusing, label
 from .observers import Observer
 
 if TYPE_CHECKING:
+    from .batch import Batch
     from .command import CommandSpec
+    from .device import Device
     from .driver import KernelTimes
     from .fence import Fence
-    from .plan.plan import Kernel, Plan
+    from .plan.plan import Plan
     from .stream import Stream
 
-_LONGEST_PERIOD = 6  # operations that repeat inside a fused kernel are written once
-_MOST_NAMES = 8
+Site = tuple[str, int, str]  # file, line, function
+# This library's own folders, the engine's by the name it was imported from: whoever calls from elsewhere is a call site.
+_PACKAGE = sys.modules[__name__.partition(".")[0]].__file__ or ""
+_OWN = tuple(os.path.dirname(os.path.abspath(file)) + os.sep for file in (__file__, _PACKAGE))
 
 
-@dataclass(slots=True)
-class Span:
+class Where(NamedTuple):
+    """A stream by name."""
+
+    device: str
+    stream: str
+
+
+class Span(NamedTuple):
     """Something a host thread did; times are ``perf_counter()`` seconds."""
 
-    category: str  # "enqueue", "plan", "submit", "wait", "await"
+    category: str  # "plan", "record", "submit", "wait", "await", "transfer", "task", "idle", "user", "user async"
     name: str
     began: float
     ended: float
     thread: int
-    device: str
-    stream: str
+    where: Where
     arguments: dict[str, Any]
 
 
-@dataclass(slots=True)
-class Instant:
-    """Something without a length: a transfer that was asked for, a failure."""
+class Command(NamedTuple):
+    """A command as it was enqueued; ``site`` is the line outside of this library that asked for it."""
+
+    name: str
+    began: float
+    ended: float
+    thread: int
+    where: Where
+    site: Site | None
+
+
+class Instant(NamedTuple):
+    """Something without a length: a value that was asked for, a failure."""
 
     category: str
     name: str
@@ -52,55 +73,109 @@ class Instant:
     arguments: dict[str, Any]
 
 
+class Level(NamedTuple):
+    """Bytes of a device's pool at one moment."""
+
+    device: str
+    at: float
+    used: int
+    reserved: int
+
+
 @dataclass(slots=True)
 class Submission:
     """One submission, from its driver call to when somebody saw that it was done.
 
-    ``began`` and ``seconds`` are those of recording and submitting it. ``started`` and ``ended`` are the
-    device's, filled in by `place_on_host_clock`; ``exact`` tells whether they were measured.
+    ``began`` and ``seconds`` are those of recording and submitting it. ``operations`` are the commands of its batch in order, None
+    for those that were enqueued before the recording began; empty for replays of captured functions. ``started`` and ``ended`` are
+    the device's, filled in by `trace_clock.place_on_host_clock`; ``exact`` tells whether they were measured.
     """
 
     device: str
     stream: str
     value: int
-    kernels: tuple[str, ...]
-    shapes: tuple[str, ...]
+    labels: PlanLabels
     commands: int
+    thread: int
     began: float
     seconds: float
+    operations: Sequence[Command | None] = ()
     seen: float | None = None
     times: KernelTimes | None = None
     started: float = 0.0
     ended: float = 0.0
     exact: bool = False
 
+    def origins(self, number: int) -> list[Command]:
+        """The commands that became kernel ``number``, as far as they were seen."""
+        known = self.labels.commands
+        if known is None or len(self.operations) != self.commands:
+            return []
+        return [command for k in known[number] if (command := self.operations[k]) is not None]
+
+
+@dataclass(slots=True)
+class _Planned:
+    """What is known of a batch between its planning and its submission."""
+
+    plan: Plan
+    operations: Sequence[Command | None]
+    seconds: float | None  # None: the plan was there
+
 
 @dataclass(slots=True)
 class Tracer(Observer):
-    """Keeps what it is told. One tracer may watch several devices; calls may come from any thread."""
+    """Keeps what it is told. One tracer may watch several devices; calls may come from any thread.
+
+    ``task_name`` says in which task the caller is, if it is in one.
+    """
 
     wants_timestamps: bool = True
     wants_commands: bool = True
+    task_name: Callable[[], str] = str
     origin: float = field(default_factory=perf_counter)
+    ended: float = 0.0
+    main: int = 0  # the thread that began the recording
     spans: list[Span] = field(default_factory=list)
+    commands: list[Command] = field(default_factory=list)
     instants: list[Instant] = field(default_factory=list)
+    levels: list[Level] = field(default_factory=list)
     submissions: list[Submission] = field(default_factory=list)
     threads: dict[int, str] = field(default_factory=dict)
+    steps: dict[int, float] = field(default_factory=dict)  # per thread that runs Trio, when the task that runs now was resumed
     _open: dict[tuple[Stream, int], Submission] = field(default_factory=dict)
     _here: threading.local = field(default_factory=threading.local)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
-    _streams: dict[Stream, str] = field(default_factory=dict)
-    _planned: dict[Stream, tuple[float, dict[str, Any]]] = field(default_factory=dict)
-    _labels: dict[int, tuple[Plan, tuple[str, ...], tuple[str, ...]]] = field(default_factory=dict)
+    _wheres: dict[Stream, Where] = field(default_factory=dict)
+    _gathered: dict[int, list[Command]] = field(default_factory=dict)  # by the batch's number
+    _planned: dict[Stream, _Planned] = field(default_factory=dict)
+    _labels: dict[int, PlanLabels] = field(default_factory=dict)
+    _unexplained: list[tuple[PlanLabels, Device, list[object], tuple[int, ...], bool]] = field(default_factory=list)
 
+    # -- what the engine tells -----------------------------------------------------------------------------------
     def command_enqueued(self, stream: Stream, spec: CommandSpec, began: float, seconds: float) -> None:
-        self._span(stream, "enqueue", spec.name, began, seconds, {})
+        made = Command(spec.name, began, began + seconds, self.thread(), self._where(stream), call_site())
+        batch = stream.open_batch
+        gathered = self._gathered.get(batch)
+        if gathered is None:
+            gathered = self._gathered[batch] = []
+        gathered.append(made)
+        self.commands.append(made)
 
-    def batch_planned(self, stream: Stream, plan: Plan, commands: int, hit: bool, seconds: float) -> None:
-        if not hit:
-            found = {"commands": commands, "kernels": len(plan.kernels), "fused": plan.fused}
-            # Streams tell of planning when they have submitted: `batch_submitted` comes next, with the time.
-            self._planned[stream] = seconds, found
+    def batch_planned(
+        self, stream: Stream, plan: Plan, batch: Batch, living: tuple[int, ...], hit: bool, seconds: float
+    ) -> None:
+        seen: Sequence[Command | None] = self._gathered.pop(batch.id, ())
+        missing = batch.commands - len(seen)
+        # Streams tell of planning when they are about to submit: `batch_submitted` comes next, with the time.
+        self._planned[stream] = _Planned(plan, [*[None] * missing, *seen] if missing else seen, None if hit else seconds)
+        known = self._labelled(plan)
+        if known.commands is None and self.wants_commands:
+            known.commands = ()  # found out when the recording is over
+            self._unexplained.append((known, stream.device, batch.key, living, fusing()))
+
+    def recording_made(self, stream: Stream, plan: Plan, began: float, seconds: float) -> None:
+        self._span(stream, "record", "record", began, seconds, {"kernels": len(self._labelled(plan).kernels)})
 
     def batch_submitted(
         self,
@@ -112,205 +187,121 @@ class Tracer(Observer):
         began: float,
         seconds: float,
     ) -> None:
-        _, names, shapes = self._labelled(plan)
+        where = self._where(stream)
+        planned = self._planned.pop(stream, None)
+        if planned is None or planned.plan is not plan:  # a replay
+            planned = _Planned(plan, (), None)
         made = Submission(
-            stream.device.name, self._label(stream), fence.value, names, shapes, commands, began, seconds
+            *where, fence.value, self._labelled(plan), commands, self.thread(), began, seconds, planned.operations
         )
         self.submissions.append(made)
         self._open[stream, fence.value] = made
-        planned = self._planned.pop(stream, None)
-        if planned is not None:
-            planning, found = planned
-            self._span(stream, "plan", "plan", began - planning, planning, found)
+        if planned.seconds is not None:
+            found = {"commands": commands, "kernels": len(made.labels.kernels), "fused": plan.fused}
+            self._span(stream, "plan", "plan", began - planned.seconds, planned.seconds, found)
         told = {"submission": fence.value, "commands": commands, "recording": "reused" if reused else "made"}
-        self._span(stream, "submit", "submit" if reused else "record, submit", began, seconds, told)
+        self._span(stream, "submit", "submit", began, seconds, told)
+        self._level(stream.device)
 
     def batch_finished(self, stream: Stream, fence: Fence, kernel_seconds: KernelTimes | None) -> None:
         found = self._open.pop((stream, fence.value), None)
         if found is not None:  # else it was submitted before the tracer came
             found.seen = perf_counter()
             found.times = kernel_seconds
+            self._level(stream.device)
 
     def waited(self, fence: Fence, began: float, seconds: float, blocking: bool) -> None:
+        told: dict[str, Any] = {"submission": fence.value, "site": call_site()}
+        task = self.task_name()
+        if task:
+            told["task"] = task
         category = "wait" if blocking else "await"
-        self._span(
-            fence.stream,
-            category,
-            f"{category} submission {fence.value}",
-            began,
-            seconds,
-            {"submission": fence.value},
-        )
+        self._span(fence.stream, category, f"{category} submission {fence.value}", began, seconds, told)
 
-    def transferred(self, stream: Stream, direction: str, nbytes: int) -> None:
-        self._instant(stream, "transfer", direction, {"bytes": nbytes})
+    def readback_asked(self, stream: Stream, nbytes: int) -> None:
+        self._instant(stream, "transfer", "value asked for", {"bytes": nbytes})
+
+    def transferred(self, stream: Stream, direction: str, nbytes: int, began: float, seconds: float) -> None:
+        self._span(stream, "transfer", direction, began, seconds, {"bytes": nbytes})
+        self._level(stream.device)
 
     def stream_failed(self, stream: Stream, failure: BaseException) -> None:
         self._instant(stream, "failure", "stream failed", {"error": f"{type(failure).__name__}: {failure}"})
 
-    def forget(self) -> None:
-        """The recording is over: let go of the engine's objects, keep what was recorded."""
-        self._open.clear()
-        self._streams.clear()
-        self._labels.clear()
+    # -- what others tell ----------------------------------------------------------------------------------------
+    def told(self, category: str, name: str, began: float, ended: float, thread: int, **arguments: Any) -> None:
+        """A span of something that is not the engine's."""
+        self.spans.append(Span(category, name, began, ended, thread, _NOWHERE, arguments))
 
-    def _span(
-        self,
-        stream: Stream,
-        category: str,
-        name: str,
-        began: float,
-        seconds: float,
-        arguments: dict[str, Any],
-    ) -> None:
-        self.spans.append(
-            Span(
-                category,
-                name,
-                began,
-                began + seconds,
-                self._thread(),
-                stream.device.name,
-                self._label(stream),
-                arguments,
-            )
-        )
-
-    def _instant(self, stream: Stream, category: str, name: str, arguments: dict[str, Any]) -> None:
-        told = {"device": stream.device.name, "stream": self._label(stream), **arguments}
-        self.instants.append(Instant(category, name, perf_counter(), self._thread(), told))
-
-    def _label(self, stream: Stream) -> str:
-        """The stream's name, with a number where another stream has the same."""
-        label = self._streams.get(stream)
-        if label is None:
-            same = sum(other.name == stream.name for other in self._streams)
-            label = self._streams[stream] = f"{stream.name} ({same + 1})" if same else stream.name
-        return label
-
-    def _thread(self) -> int:
+    def thread(self) -> int:
         """A number of the calling thread's own. The system's numbers are given out again when threads end."""
-        found: int | None = getattr(self._here, "number", None)
-        if found is None:
+        try:
+            return self._here.number  # type: ignore[no-any-return]  # whatever `thread` put there
+        except AttributeError:
             found = self._here.number = next(self._numbers)
             self.threads[found] = threading.current_thread().name
+            return found
+
+    def finish(self) -> None:
+        """The recording is over: find out what is left to find out, and let go of the engine's objects."""
+        self.ended = perf_counter()
+        for known, device, key, living, join in self._unexplained:
+            known.commands = commands_of(known.plan, device, key, living, join)
+        self._unexplained.clear()
+        self._open.clear()
+        self._wheres.clear()
+        self._labels.clear()
+        self._planned.clear()
+        self._gathered.clear()
+
+    def _span(
+        self, stream: Stream, category: str, name: str, began: float, seconds: float, arguments: dict[str, Any]
+    ) -> None:
+        self.spans.append(Span(category, name, began, began + seconds, self.thread(), self._where(stream), arguments))
+
+    def _instant(self, stream: Stream, category: str, name: str, arguments: dict[str, Any]) -> None:
+        told = {**self._where(stream)._asdict(), **arguments}
+        self.instants.append(Instant(category, name, perf_counter(), self.thread(), told))
+
+    def _level(self, device: Device) -> None:
+        counters = device.statistics
+        self.levels.append(Level(device.name, perf_counter(), counters.bytes_in_use, counters.bytes_reserved))
+
+    def _where(self, stream: Stream) -> Where:
+        """The stream's name, with a number where another stream has the same."""
+        found = self._wheres.get(stream)
+        if found is None:
+            same = sum(other.name == stream.name for other in self._wheres)
+            name = f"{stream.name} ({same + 1})" if same else stream.name
+            found = self._wheres[stream] = Where(stream.device.name, name)
         return found
 
-    def _labelled(self, plan: Plan) -> tuple[Plan, tuple[str, ...], tuple[str, ...]]:
-        """Names and shapes of a plan's kernels. The plan is kept too, so that its id stays its own."""
+    def _labelled(self, plan: Plan) -> PlanLabels:
         found = self._labels.get(id(plan))
         if found is None:
-            kernels = plan.kernels
-            found = plan, tuple(map(kernel_name, kernels)), tuple(map(kernel_shape, kernels))
-            self._labels[id(plan)] = found
+            labels: tuple[KernelLabel, ...] = tuple(map(label, plan.kernels))
+            found = self._labels[id(plan)] = PlanLabels(plan, labels)
         return found
 
 
-# -- what kernels are called ---------------------------------------------------------------------------------
-def kernel_kind(kernel: Kernel) -> str:
-    """``elementwise``, ``reduce``, ``matmul``, or the name of the hand-written kernel."""
-    shader = getattr(kernel, "shader", None)
-    return type(kernel).__name__.removesuffix("Kernel").lower() if shader is None else str(shader)
+_NOWHERE = Where("", "")
+_inside: dict[str, bool] = {}
 
 
-def kernel_name(kernel: Kernel) -> str:
-    """The operations a kernel came from; what repeats is written once: ``(mul+add)x100``."""
-    return _repeated(kernel.names)
+def call_site() -> Site | None:
+    """The innermost line of the calling thread that is not this library's."""
+    frame = sys._getframe(1)
+    while True:
+        name = frame.f_code.co_filename
+        known = _inside.get(name)
+        if known is None:
+            known = _inside[name] = os.path.abspath(name).startswith(_OWN)
+        if not known:
+            return name, frame.f_lineno, frame.f_code.co_name
+        if frame.f_back is None:
+            return None
+        frame = frame.f_back
 
 
-def _repeated(names: Sequence[str]) -> str:
-    for period in range(1, min(_LONGEST_PERIOD, len(names) // 2) + 1):
-        times, rest = divmod(len(names), period)
-        if rest == 0 and list(names) == list(names[:period]) * times:
-            head = "+".join(names[:period])
-            return f"{head}x{times}" if period == 1 else f"({head})x{times}"
-    if len(names) <= _MOST_NAMES:
-        return "+".join(names)
-    return "+".join(names[: _MOST_NAMES - 1]) + f"+{len(names) - _MOST_NAMES + 1} more"
-
-
-def kernel_shape(kernel: Kernel) -> str:
-    """What it runs over: ``64x64``, ``10 <- 10x512`` for reductions, ``64x512x784`` (rows, columns, depth)
-    for matmul.
-    """
-    known: Any = kernel
-    if hasattr(kernel, "kept"):
-        return f"{_times(known.kept)} <- {_times((*known.kept, *known.reduced))}" + (
-            f" in {known.splits}" if known.splits > 1 else ""
-        )
-    if hasattr(kernel, "depth"):
-        return _times((*known.batch, known.rows, known.columns, known.depth))
-    return _times(known.shape) if hasattr(kernel, "shape") else ""
-
-
-def _times(shape: Sequence[int]) -> str:
-    return "x".join(map(str, shape)) or "1"
-
-
-# -- device time on the host's clock -------------------------------------------------------------------------
-def place_on_host_clock(submissions: Sequence[Submission]) -> None:
-    """Fill in ``started`` and ``ended`` of the submissions of one device.
-
-    A device's own clock runs beside the host's at an unknown distance, but no submission can start before its
-    driver call or end after it was seen to be done: these bounds hold the distance within a few microseconds
-    once the device has been idle before a submission. Where 0 is within them, the device uses the host's
-    clock (software devices do). Without times, a submission is taken to last from its driver call, or the end
-    of the one before, until it was seen done.
-    """
-    own = [s for s in submissions if s.times is not None and not s.times.thread]
-    low = max((s.began - s.times.began for s in own if s.times is not None), default=0.0)
-    high = min(
-        (s.seen - s.times.began - sum(s.times) for s in own if s.times is not None and s.seen is not None),
-        default=inf,
-    )
-    distance = 0.0 if low <= 0.0 <= high else low
-    before = -inf
-    for s in sorted(submissions, key=lambda s: s.began):
-        if s.times is not None:
-            s.started = s.times.began + (0.0 if s.times.thread else distance)
-            s.ended = s.started + sum(s.times)
-            s.exact = True
-        else:
-            s.started = max(s.began + s.seconds, before)
-            s.ended = max(s.started, s.seen if s.seen is not None else s.started)
-        before = max(before, s.ended)
-
-
-def kernel_times(submission: Submission) -> Iterator[tuple[str, str, float, float]]:
-    """Name, shape, start and end of every dispatch that was measured; after `place_on_host_clock`."""
-    times = submission.times
-    if times is None:
-        return
-    known = len(times) == len(submission.kernels)
-    at = submission.started
-    for number, seconds in enumerate(times):
-        name, shape = (
-            (submission.kernels[number], submission.shapes[number]) if known else (f"dispatch {number}", "")
-        )
-        yield name, shape, at, at + seconds
-        at += seconds
-
-
-def by_device(submissions: Sequence[Submission]) -> dict[str, list[Submission]]:
-    found: dict[str, list[Submission]] = {}
-    for submission in submissions:
-        found.setdefault(submission.device, []).append(submission)
-    return found
-
-
-# -- arithmetic with intervals -------------------------------------------------------------------------------
-def union(intervals: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The intervals, sorted and joined where they meet."""
-    joined: list[tuple[float, float]] = []
-    for began, ended in sorted(intervals):
-        if joined and began <= joined[-1][1]:
-            joined[-1] = (joined[-1][0], max(joined[-1][1], ended))
-        else:
-            joined.append((began, ended))
-    assert all(a[1] < b[0] for a, b in pairwise(joined))
-    return joined
-
-
-def length(intervals: Sequence[tuple[float, float]]) -> float:
-    """How much of the clock the intervals cover, counted once where they overlap."""
-    return sum(ended - began for began, ended in union(intervals))
+# Recordings under way, for those who have something to tell that is not the engine's.
+active: list[Tracer] = []

@@ -35,6 +35,11 @@ def in_trio_task() -> bool:
     return trio is not None and bool(trio.lowlevel.in_trio_task())
 
 
+def task_name() -> str:
+    """The name of the Trio task that the caller runs in; empty outside of tasks. Does not import Trio either."""
+    return str(sys.modules["trio"].lowlevel.current_task().name) if in_trio_task() else ""
+
+
 @contextmanager
 def forbid_waiting() -> Iterator[None]:
     """Inside, any wait raises `WaitingForbidden`: proves that a stretch of a program only enqueues."""

@@ -1,7 +1,6 @@
-"""Run a script under the profiler: ``python tools/profile.py [-o trace.json] [--table] script.py [args...]``.
+"""Run a script under the profiler: ``python tools/profile.py SCRIPT [ARGS...] [-o trace.json] [--html report.html]``.
 
-Open the trace in ``chrome://tracing`` or at https://ui.perfetto.dev. The code is in
-``rasptorch/profiling.py``.
+Open the trace at https://ui.perfetto.dev or in ``chrome://tracing``. The code is in ``rasptorch/profiler/``.
 """
 
 import os
@@ -13,6 +12,6 @@ sys.path[:] = [p for p in sys.path if os.path.abspath(p or ".") != _here]
 sys.path.append(os.path.dirname(_here))  # a checkout that is not installed
 
 if __name__ == "__main__":
-    from rasptorch.profiling import main
+    from rasptorch.profiler.command import main
 
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main(sys.argv[1:], os.path.abspath(__file__)))

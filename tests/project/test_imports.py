@@ -47,6 +47,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "runtime.staging",
             "runtime.observers",
             "runtime.trace",
+            "runtime.trace_clock",
+            "runtime.kernel_labels",
             "runtime.debug_print",
         ),
     ),

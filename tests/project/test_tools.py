@@ -12,16 +12,6 @@ import pytest
 
 from .tree import ROOT
 
-SCRIPT = """
-import sys
-import profile  # the standard library's, not tools/profile.py
-import rasptorch as rt
-assert hasattr(profile, "Profile"), profile
-x = rt.ones(32, 32)
-print(sys.argv, __name__, (x @ x).sum().item())
-sys.exit(3)
-"""
-
 
 def run(*arguments: object, folder: Path = ROOT) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
@@ -32,49 +22,6 @@ def run(*arguments: object, folder: Path = ROOT) -> subprocess.CompletedProcess[
         check=False,
         timeout=300,
     )
-
-
-@pytest.fixture
-def script(tmp_path: Path) -> Path:
-    path = tmp_path / "script.py"
-    path.write_text(SCRIPT, "utf-8")
-    return path
-
-
-def test_a_script_under_the_profiler(script: Path, tmp_path: Path) -> None:
-    done = run(ROOT / "tools/profile.py", "-o", "out.json", "--table", script, "--epochs", 3, folder=tmp_path)
-    assert done.returncode == 3, done.stderr
-    assert done.stdout == f"{[str(script), '--epochs', '3']} __main__ 32768.0\n"
-    assert "matmul" in done.stderr and "record+submit" in done.stderr
-    events = json.loads((tmp_path / "out.json").read_text("utf-8"))["traceEvents"]
-    assert any(
-        e.get("cat") == "kernel" and "matmul" in e["name"] for e in events
-    )  # the device was opened by the script
-
-
-def test_where_the_trace_goes_by_itself(script: Path, tmp_path: Path) -> None:
-    assert run(ROOT / "tools/profile.py", script, folder=tmp_path).returncode == 3
-    assert (tmp_path / "trace.json").is_file()
-    (tmp_path / "trace.json").unlink()
-    assert run(ROOT / "tools/profile.py", "--table", script, folder=tmp_path).returncode == 3
-    assert not (tmp_path / "trace.json").exists()
-
-
-@pytest.mark.parametrize(
-    ("ending", "status", "said"),
-    [
-        ("", 0, ""),
-        ("sys.exit()", 0, ""),
-        ("sys.exit('stopped')", 1, "stopped"),
-        ("1 / 0", 1, "ZeroDivisionError"),
-    ],
-)
-def test_how_a_script_ends(tmp_path: Path, ending: str, status: int, said: str) -> None:
-    path = tmp_path / "script.py"
-    path.write_text(f"import sys\nimport rasptorch as rt\nrt.ones(2).sum().item()\n{ending}\n", "utf-8")
-    done = run(ROOT / "tools/profile.py", path, folder=tmp_path)
-    assert done.returncode == status and said in done.stderr, done.stderr
-    assert (tmp_path / "trace.json").is_file()
 
 
 def test_a_benchmark(tmp_path: Path) -> None:

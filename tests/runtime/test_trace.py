@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-from collections import defaultdict
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,13 +13,13 @@ import pytest
 import trio
 
 import rasptorch as rt
-from rasptorch.profile_totals import own_times
+from rasptorch.profiler.totals import own_times
 from rasptorch.runtime.driver import KernelTimes
-from rasptorch.runtime.trace import Span, Submission, length, place_on_host_clock, union
-from rasptorch.runtime.trace import _repeated as repeated
+from rasptorch.runtime.kernel_labels import KernelLabel, PlanLabels, repeated
+from rasptorch.runtime.trace import Span, Submission, Where
+from rasptorch.runtime.trace_clock import common, length, place_on_host_clock, union, without
 from tests.support.counting import counting
-
-Events = list[dict[str, Any]]
+from tests.support.traces import check_events, of
 
 
 def work(x: rt.Tensor, w: rt.Tensor) -> rt.Tensor:
@@ -30,46 +29,6 @@ def work(x: rt.Tensor, w: rt.Tensor) -> rt.Tensor:
 def operands(device: str) -> tuple[rt.Tensor, rt.Tensor]:
     values = np.random.RandomState(0).randn(2, 48, 48).astype(np.float32)
     return rt.tensor(values[0], device=device), rt.tensor(values[1], device=device)
-
-
-def check_events(events: Events) -> None:
-    """Complete events nest within their row, asynchronous ones and flows come in pairs, rows have names."""
-    rows: dict[tuple[int, int], Events] = defaultdict(list)
-    pairs: dict[tuple[str, object], list[str]] = defaultdict(list)
-    named = {(e["pid"], e["tid"]) for e in events if e["name"] == "thread_name"}
-    processes = {e["pid"] for e in events if e["name"] == "process_name"}
-    for event in events:
-        assert event["ph"] in "XbeisfM"
-        assert event["pid"] in processes
-        if event["ph"] == "M":
-            continue
-        assert (event["pid"], event["tid"]) in named
-        assert event["ts"] >= 0
-        if event["ph"] == "X":
-            rows[event["pid"], event["tid"]].append(event)
-        elif event["ph"] in "besf":
-            kind = "await" if event["ph"] in "be" else "flow"
-            pairs[kind, event["id"]].append(event["ph"])
-    for spans in rows.values():
-        check_nested(spans)
-    for (kind, _), phases in pairs.items():
-        assert sorted(phases) == (["b", "e"] if kind == "await" else ["f", "s"])
-
-
-def check_nested(spans: Events) -> None:
-    """Whole nanoseconds, so that comparing is exact."""
-    whole = [(round(s["ts"] * 1000), round((s["ts"] + s["dur"]) * 1000), s["name"]) for s in spans]
-    stack: list[tuple[int, int, str]] = []
-    for span in sorted(whole, key=lambda s: (s[0], -s[1])):
-        assert span[1] >= span[0]
-        while stack and stack[-1][1] <= span[0]:
-            stack.pop()
-        assert not stack or span[1] <= stack[-1][1], f"{span} crosses the end of {stack[-1]}"
-        stack.append(span)
-
-
-def of(events: Events, category: str, phase: str = "X") -> Events:
-    return [e for e in events if e.get("cat") == category and e["ph"] == phase]
 
 
 @pytest.mark.every_driver
@@ -88,7 +47,7 @@ def test_a_trace_shows_what_was_done(device: str, tmp_path: Path) -> None:
     assert len(of(events, "submit")) == len(of(events, "execution")) == n.submissions == 3
     assert len(of(events, "kernel")) == n.dispatches
     assert len(of(events, "wait")) == n.waits
-    assert len(of(events, "transfer", "i")) == n.readbacks
+    assert len(of(events, "transfer", "i")) == len(of(events, "transfer")) == n.readbacks
     assert any("matmul" in e["name"] for e in of(events, "kernel"))
     assert all(e["args"]["measured"] for e in of(events, "execution"))
 
@@ -264,6 +223,7 @@ def test_the_table(device: str) -> None:
     assert 0 <= total.overlap <= total.device
     assert total.waiting >= 0 and total.submit > 0 and total.enqueue > 0
     assert total.enqueue + total.plan + total.submit + total.waiting < p.seconds
+    assert total.overlap <= total.host <= p.seconds
     kernels = p.kernels()
     assert sum(k.share for k in kernels) == pytest.approx(1)
     assert all(k.count % 5 == 0 and k.mean * k.count == pytest.approx(k.total) for k in kernels)
@@ -272,7 +232,7 @@ def test_the_table(device: str) -> None:
 
 
 def span(category: str, began: float, ended: float, thread: int = 1) -> Span:
-    return Span(category, category, began, ended, thread, "cpu", "cpu/default", {})
+    return Span(category, category, began, ended, thread, Where("cpu", "cpu/default"), {})
 
 
 def test_own_times_leave_out_what_is_inside() -> None:
@@ -291,10 +251,15 @@ def test_unions_of_intervals() -> None:
     assert union([(3, 4), (0, 1), (0.5, 2), (2, 2.5)]) == [(0, 2.5), (3, 4)]
     assert length([(0, 2), (1, 3), (5, 6)]) == 4
     assert length([]) == 0
+    assert common([(0, 4), (6, 8)], [(1, 2), (3, 7)]) == [(1, 2), (3, 4), (6, 7)]
+    assert without([(0, 4), (6, 8)], [(1, 2), (3, 7)]) == [(0, 1), (2, 3), (7, 8)]
+    assert without([(0, 4)], [(0, 5)]) == without([], [(0, 1)]) == [] and without([(2, 3)], [(0, 1), (5, 6)]) == [(2, 3)]
 
 
 def submission(value: int, began: float, seen: float, times: KernelTimes | None) -> Submission:
-    return Submission("gpu", "gpu/default", value, ("add",), ("4",), 1, began, 0.001, seen, times)
+    plan: Any = None
+    labels = PlanLabels(plan, (KernelLabel("add", "4", ("add",), 48, 4),))
+    return Submission("gpu", "gpu/default", value, labels, 1, 1, began, 0.001, (), seen, times)
 
 
 @pytest.mark.parametrize("distance", [0.0, 1000.0, -1000.0])

@@ -1,0 +1,104 @@
+"""Device time on the host's clock, and arithmetic with intervals of time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
+from math import inf
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .kernel_labels import KernelLabel
+    from .trace import Submission
+
+Interval = tuple[float, float]
+
+
+def place_on_host_clock(submissions: Sequence[Submission]) -> None:
+    """Fill in ``started`` and ``ended`` of the submissions of one device.
+
+    A device's own clock runs beside the host's at an unknown distance, but no submission can start before its
+    driver call or end after it was seen to be done: these bounds hold the distance within a few microseconds
+    once the device has been idle before a submission. Where 0 is within them, the device uses the host's
+    clock (software devices do). Without times, a submission is taken to last from its driver call, or the end
+    of the one before, until it was seen done.
+    """
+    own = [s for s in submissions if s.times is not None and not s.times.thread]
+    low = max((s.began - s.times.began for s in own if s.times is not None), default=0.0)
+    high = min(
+        (s.seen - s.times.began - sum(s.times) for s in own if s.times is not None and s.seen is not None),
+        default=inf,
+    )
+    distance = 0.0 if low <= 0.0 <= high else low
+    before = -inf
+    for s in sorted(submissions, key=lambda s: s.began):
+        if s.times is not None:
+            s.started = s.times.began + (0.0 if s.times.thread else distance)
+            s.ended = s.started + sum(s.times)
+            s.exact = True
+        else:
+            s.started = max(s.began + s.seconds, before)
+            s.ended = max(s.started, s.seen if s.seen is not None else s.started)
+        before = max(before, s.ended)
+
+
+def kernel_times(submission: Submission) -> Iterator[tuple[int, KernelLabel, float, float]]:
+    """Number, label, start and end of every kernel that was measured; after `place_on_host_clock`."""
+    times = submission.times
+    if times is None:
+        return
+    at = submission.started
+    for number, (kernel, seconds) in enumerate(zip(submission.labels.kernels, times, strict=True)):
+        yield number, kernel, at, at + seconds
+        at += seconds
+
+
+def by_device(submissions: Sequence[Submission]) -> dict[str, list[Submission]]:
+    found: dict[str, list[Submission]] = {}
+    for submission in submissions:
+        found.setdefault(submission.device, []).append(submission)
+    return found
+
+
+# -- arithmetic with intervals -------------------------------------------------------------------------------
+def union(intervals: Iterable[Interval]) -> list[Interval]:
+    """The intervals, sorted and joined where they meet; empty ones are gone."""
+    joined: list[Interval] = []
+    for began, ended in sorted(intervals):
+        if ended <= began:
+            continue
+        if joined and began <= joined[-1][1]:
+            joined[-1] = (joined[-1][0], max(joined[-1][1], ended))
+        else:
+            joined.append((began, ended))
+    assert all(a[1] < b[0] for a, b in pairwise(joined))
+    return joined
+
+
+def common(one: Sequence[Interval], other: Sequence[Interval]) -> list[Interval]:
+    """What two unions have in common."""
+    found: list[Interval] = []
+    at = 0
+    for began, ended in one:
+        while at < len(other) and other[at][1] <= began:
+            at += 1
+        k = at
+        while k < len(other) and other[k][0] < ended:
+            found.append((max(began, other[k][0]), min(ended, other[k][1])))
+            k += 1
+    return found
+
+
+def without(one: Sequence[Interval], other: Sequence[Interval]) -> list[Interval]:
+    """What is in the first union and not in the second."""
+    if not one:
+        return []
+    first, last = one[0][0], one[-1][1]
+    edges = [first, *(edge for pair in other for edge in pair), last]
+    gaps = [(a, b) for a, b in zip(edges[::2], edges[1::2], strict=True) if a < b]
+    return common(one, gaps)
+
+
+def length(intervals: Iterable[Interval]) -> float:
+    """How much of the clock the intervals cover, counted once where they overlap."""
+    return sum(ended - began for began, ended in union(intervals))
