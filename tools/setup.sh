@@ -54,6 +54,7 @@ package_reason() {
         libvulkan1) echo "the Vulkan loader, through which the gpu device is opened" ;;
         mesa-vulkan-drivers) echo "Vulkan drivers: V3DV on a Raspberry Pi, a software one where there is no GPU" ;;
         vulkan-validationlayers) echo "the validation layers, which check every Vulkan call and barrier of the tests" ;;
+        chromium) echo "a browser without a screen, in which the page of the profiler is opened" ;;
         chromium-common) echo "SwiftShader, a second independent Vulkan driver to test on" ;;
         spirv-tools) echo "spirv-val, which checks every shader that is generated" ;;
         python3*-venv) echo "the venv module, to install Python packages without touching the system's" ;;

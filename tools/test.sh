@@ -11,7 +11,7 @@ set -eu
 ROOT=$(CDPATH='' cd -- "$(dirname -- "$0")/.." && pwd -P)
 . "$ROOT/tools/setup.sh"
 
-ensure_packages libvulkan1 mesa-vulkan-drivers vulkan-validationlayers chromium-common spirv-tools ||
+ensure_packages libvulkan1 mesa-vulkan-drivers vulkan-validationlayers chromium-common chromium spirv-tools ||
     fail "the tests cannot run without these packages: $MISSING. Run: $(install_command "$MISSING")"
 make_venv dev
 

@@ -36,7 +36,7 @@ def page(tracer: Tracer, counts: Mapping[str, Statistics], seconds: float, title
         "about": escape(_about(devices, seconds)),
         "cards": _cards(devices, seconds),
         "overlap": "".join(_overlap(device, seconds) for device in devices) or "<p>No device was given anything to do.</p>",
-        "memory": "".join(_memory(tracer, device.name, counts) for device in devices),
+        "memory": "".join(_memory(tracer, device.name) for device in devices),
         "kernels": _kernels(kernels),
         "others": "".join(_others(tracer)),
         "data": json.dumps(_timeline(tracer), separators=(",", ":")).replace("</", "<\\/"),
@@ -149,29 +149,29 @@ def _cell(text: str) -> str:
 
 
 # -- curves --------------------------------------------------------------------------------------------------
-def _memory(tracer: Tracer, device: str, counts: Mapping[str, Statistics]) -> str:
-    """The pool's bytes and the batches in flight, over the whole recording."""
-    length = tracer.ended - tracer.origin
-    levels = [level for level in tracer.levels if level.device == device]
-    used = [(level.at - tracer.origin, level.used) for level in levels]
-    peak = max((bytes_ for _, bytes_ in used), default=0)
-    flying = [(at - tracer.origin, value) for at, value in flight(tracer, device)]
-    most = max((value for _, value in flying), default=0)
-    reserved = max((level.reserved for level in levels), default=0)
+def _memory(tracer: Tracer, device: str) -> str:
+    """The pool's bytes and the batches in flight, from where the timeline begins."""
+    used = [(level.at, level.used) for level in tracer.levels if level.device == device]
+    flying = list(flight(tracer, device))
+    peak, most = max((n for _, n in used), default=0), max((n for _, n in flying), default=0)
+    reserved = max((level.reserved for level in tracer.levels if level.device == device), default=0)
+    starts = [*(span.began for span in tracer.spans), *(command.began for command in tracer.commands)]
+    window = min(starts, default=tracer.origin), tracer.ended
     return (
         f'<figure class="curves" data-device="{escape(device)}"><figcaption>{escape(device)}: '
         f'memory in use, at most <b data-peak="{peak}">{_bytes(peak)}</b> of {_bytes(reserved)} reserved</figcaption>'
-        f"{_steps(used, length, peak, 'memory')}"
+        f"{_steps(used, window, peak, 'memory')}"
         f'<figcaption>batches in flight, at most <b data-flight="{most}">{most}</b></figcaption>'
-        f"{_steps(flying, length, most, 'flight')}</figure>"
+        f"{_steps(flying, window, most, 'flight')}</figure>"
     )
 
 
-def _steps(points: Sequence[tuple[float, float]], length: float, top: float, kind: str) -> str:
+def _steps(points: Sequence[tuple[float, int]], window: tuple[float, float], top: int, kind: str) -> str:
     """A staircase through the points, as an SVG that takes any width."""
     path = ["M0 100"]
+    first, last = window
     for at, value in points:
-        x, y = 1000 * at / (length or 1.0), 100 - 96 * value / (top or 1.0)
+        x, y = max(0.0, 1000 * (at - first) / (last - first or 1.0)), 100 - 96 * value / (top or 1)
         path.append(f"H{x:.2f}V{y:.2f}")
     path.append("H1000V100")
     return f'<svg class="{kind}" viewBox="0 0 1000 100" preserveAspectRatio="none" role="img"><path d="{"".join(path)}"/></svg>'
