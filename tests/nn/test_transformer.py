@@ -85,9 +85,9 @@ def test_stacks(device: str) -> None:
 
 def test_dropout_drops(device: str) -> None:
     layer, x = nn.TransformerEncoderLayer(8, 2, 16, 0.5, device=device), rt.tensor(array(5, 2, 8), device=device)
-    a, b = (layer(x).numpy() for _ in range(2))
+    a, b = (layer(x).detach().numpy() for _ in range(2))
     assert not np.array_equal(a, b)
-    a, b = (layer.eval()(x).numpy() for _ in range(2))
+    a, b = (layer.eval()(x).detach().numpy() for _ in range(2))
     assert np.array_equal(a, b)
 
 
@@ -95,15 +95,15 @@ def test_starting_values() -> None:
     rt.manual_seed(0)
     layer = nn.TransformerEncoderLayer(64, 4, 256)
     bound = math.sqrt(6 / (64 + 192))
-    values = layer.self_attn.in_proj_weight.numpy()
+    values = layer.self_attn.in_proj_weight.detach().numpy()
     assert np.abs(values).max() <= bound and abs(values.std() - bound / math.sqrt(3)) < 0.02 * bound and abs(values.mean()) < 0.02 * bound
-    assert (layer.self_attn.in_proj_bias.numpy() == 0).all() and (layer.self_attn.out_proj.bias.numpy() == 0).all()
-    assert np.abs(layer.linear1.weight.numpy()).max() <= 1 / 8
+    assert (layer.self_attn.in_proj_bias.detach().numpy() == 0).all() and (layer.self_attn.out_proj.bias.detach().numpy() == 0).all()
+    assert np.abs(layer.linear1.weight.detach().numpy()).max() <= 1 / 8
     stack = nn.TransformerEncoder(layer, 2)
     a, b = (part.linear1.weight for part in stack.layers)
-    assert a is not b and np.array_equal(a.numpy(), b.numpy())
+    assert a is not b and np.array_equal(a.detach().numpy(), b.detach().numpy())
     whole = nn.Transformer(64, 4, 1, 1, 256)
-    assert np.abs(whole.encoder.layers[0].linear1.weight.numpy()).max() > 1 / 8
+    assert np.abs(whole.encoder.layers[0].linear1.weight.detach().numpy()).max() > 1 / 8
 
 
 def test_positions(device: str) -> None:

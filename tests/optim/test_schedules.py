@@ -191,7 +191,7 @@ def test_a_new_rate_is_no_new_plan(device: str) -> None:
         replayed()
         other.step()
     assert replayed.captures == 1 and schedule.get_last_lr() == other.get_last_lr()
-    np.testing.assert_array_equal(p.numpy(), q.numpy())
+    np.testing.assert_array_equal(p.detach().numpy(), q.detach().numpy())
     theirs = torch.nn.Parameter(torch.tensor(start))
     oracle = torch.optim.Adam([theirs], lr=0.1)
     its = THEIRS.OneCycleLR(oracle, 0.3, total_steps=40)
@@ -200,7 +200,7 @@ def test_a_new_rate_is_no_new_plan(device: str) -> None:
         (theirs * theirs).sum().backward()
         oracle.step()
         its.step()
-    np.testing.assert_allclose(p.numpy(), theirs.detach().numpy(), rtol=2e-5, atol=1e-6)
+    np.testing.assert_allclose(p.detach().numpy(), theirs.detach().numpy(), rtol=2e-5, atol=1e-6)
 
 
 def test_the_wrong_order_is_told() -> None:

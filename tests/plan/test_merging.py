@@ -38,7 +38,7 @@ def alike(device: str, start: Callable[[], list[Tensor]], change: Callable[[int,
     if device != "cpu":
         assert n.dispatches == dispatches and plain.dispatches > dispatches
     for a, b in zip(merged, alone, strict=True):
-        np.testing.assert_array_equal(a.numpy(), b.numpy())
+        np.testing.assert_array_equal(a.detach().numpy(), b.detach().numpy())
 
 
 def drawn(device: str, dtype: str = "float32", sizes: Any = SIZES) -> list[Tensor]:
@@ -143,7 +143,7 @@ def test_an_optimisers_step_is_a_few_dispatches(name: str, options: dict[str, An
             optimizer.step()
         with counting(device) as n:
             optimizer.step()
-        return [p.numpy() for p in parameters], n
+        return [p.detach().numpy() for p in parameters], n
 
     merged, n = run()
     with settings.override(fuse=False):
