@@ -74,7 +74,7 @@ def step(opcode: str, operands: DType, args: tuple[int, ...], result: DType | No
 class CommandSpec:
     """The unchanging part of a command. Compared by identity.
 
-    ``kind`` is ``elementwise``, ``reduce``, ``matmul`` or ``shader``. ``inputs`` and ``outputs`` are layouts as the kernel sees
+    ``kind`` is ``elementwise``, ``reduce``, ``matmul``, ``conv`` or ``shader``. ``inputs`` and ``outputs`` are layouts as the kernel sees
     them (for elementwise commands the inputs are already stretched to the output's shape). The first ``in_place`` outputs
     are written into storages that exist; the others are new. ``notes_errors`` adds the stream's error words as one more
     output. ``name`` is the operation the user called, for traces and messages.

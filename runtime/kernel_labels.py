@@ -53,6 +53,8 @@ def kernel_shape(kernel: Kernel) -> str:
         return f"{_times(known.kept)} <- {_times((*known.kept, *known.reduced))}" + (
             f" in {known.splits}" if known.splits > 1 else ""
         )
+    if hasattr(kernel, "axes"):  # a convolution: channels and taps of each sum
+        return f"{_times(known.shape)} <- {_times((known.depth, *(axis.taps for axis in known.axes)))}"
     if hasattr(kernel, "depth"):
         return _times((*known.batch, known.rows, known.columns, known.depth))
     return _times(known.shape) if hasattr(kernel, "shape") else ""

@@ -26,12 +26,14 @@ from ..ops.functions import sigmoid as _sigmoid
 from ..ops.functions import tanh as _tanh
 from ..ops.linalg import linear
 from ..ops.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
+from ..ops.padding import pad
 from ..ops.random import Generator
 from ..ops.random import dropout as _dropout
 from ..ops.softmax import log_softmax as _log_softmax
 from ..ops.softmax import softmax as _softmax
 from ..tensor import Tensor
 from .class_losses import cross_entropy, nll_loss
+from .convolutions import conv1d, conv2d, conv_transpose1d, conv_transpose2d
 from .elementwise_losses import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
@@ -41,6 +43,8 @@ from .elementwise_losses import (
     mse_loss,
     smooth_l1_loss,
 )
+from .pools import adaptive_avg_pool1d, adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
+from .resizing import interpolate, pixel_shuffle, pixel_unshuffle, upsample
 
 
 def relu(x: Tensor) -> Tensor:
@@ -78,10 +82,12 @@ def dropout(
 
 
 __all__ = [
-    "batch_norm", "binary_cross_entropy", "binary_cross_entropy_with_logits", "cross_entropy",
-    "dropout", "elu", "gelu", "group_norm", "hardsigmoid", "hardswish", "hardtanh", "huber_loss",
-    "instance_norm", "kl_div", "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax",
-    "logsigmoid", "mish", "mse_loss", "nll_loss", "one_hot", "prelu", "relu", "relu6", "rms_norm",
-    "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus",
-    "tanh",
+    "adaptive_avg_pool1d", "adaptive_avg_pool2d", "avg_pool1d", "avg_pool2d", "batch_norm",
+    "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
+    "conv_transpose1d", "conv_transpose2d", "cross_entropy", "dropout", "elu", "gelu", "group_norm",
+    "hardsigmoid", "hardswish", "hardtanh", "huber_loss", "instance_norm", "interpolate", "kl_div",
+    "l1_loss", "layer_norm", "leaky_relu", "linear", "log_softmax", "logsigmoid", "max_pool1d",
+    "max_pool2d", "mish", "mse_loss", "nll_loss", "one_hot", "pad", "pixel_shuffle",
+    "pixel_unshuffle", "prelu", "relu", "relu6", "rms_norm", "scaled_dot_product_attention", "selu",
+    "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "tanh", "upsample",
 ]  # fmt: skip

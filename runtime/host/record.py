@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from ..buffer import Buffer
 from ..driver import KernelTimes
 from ..dtype import DType
+from ..plan.convolution import ConvKernel
 from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, Plan, ReduceKernel, ShaderKernel
 from . import functions
 
@@ -113,6 +114,8 @@ def estimated_seconds(kernel: Kernel) -> float:
     """About how long a kernel takes on a core of a small machine: enough to tell small from large."""
     if isinstance(kernel, MatmulKernel):
         return CALL + math.prod(kernel.batch) * kernel.rows * kernel.columns * kernel.depth * PER_PRODUCT
+    if isinstance(kernel, ConvKernel):
+        return CALL + kernel.work * PER_PRODUCT
     if isinstance(kernel, ElementwiseKernel):
         return CALL + math.prod(kernel.shape) * (1 + len(kernel.program.steps)) * PER_STEP
     if isinstance(kernel, ReduceKernel):
@@ -122,6 +125,7 @@ def estimated_seconds(kernel: Kernel) -> float:
 
 
 def _runner(kernel: Kernel, binding: Binding, driver: Workers) -> Runner:
+    from .convolution import convolution
     from .elementwise import elementwise
     from .matmul import matmul
     from .reduce import reduce
@@ -133,6 +137,8 @@ def _runner(kernel: Kernel, binding: Binding, driver: Workers) -> Runner:
         return reduce(kernel, binding, driver)
     if isinstance(kernel, MatmulKernel):
         return matmul(kernel, binding, driver)
+    if isinstance(kernel, ConvKernel):
+        return convolution(kernel, binding)
     assert isinstance(kernel, ShaderKernel)
     return KERNELS[kernel.shader](kernel, binding, driver)
 

@@ -11,14 +11,20 @@ from typing import Final
 
 from ..plan.plan import ShaderKernel
 from .moves import move
+from .pooling import max_pool, max_pool_back, max_pool_pick
 from .record import Binding, Runner, Workers
+from .resampling import resample
 from .rows import rows
 from .sorting import sort, sum_into
 
 KERNELS: Final[dict[str, Callable[[ShaderKernel, Binding, Workers], Runner]]] = {
     "log_softmax": rows,
+    "max_pool": max_pool,
+    "max_pool_back": max_pool_back,
+    "max_pool_pick": max_pool_pick,
     "pick": move,
     "put": move,
+    "resample": resample,
     "softmax": rows,
     "sort": sort,
     "sum_into": sum_into,

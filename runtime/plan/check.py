@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import CheckFailed
 from ..hazards import Access, overlap
+from .convolution import ConvKernel
 from .place import lifetimes
 from .plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, Plan, ReduceKernel
 
@@ -45,7 +46,7 @@ def domain(kernel: Kernel) -> Shape | None:
         return (*kernel.kept, kernel.splits) if kernel.splits > 1 else kernel.kept
     if isinstance(kernel, MatmulKernel):
         return (*kernel.batch, kernel.rows, kernel.columns)
-    return None
+    return kernel.shape if isinstance(kernel, ConvKernel) else None
 
 
 def _walks(kernel: Kernel) -> Iterator[tuple[Operand, Shape]]:
@@ -59,6 +60,8 @@ def _walks(kernel: Kernel) -> Iterator[tuple[Operand, Shape]]:
         shapes = [(*kernel.kept, *kernel.reduced)] * early + [kernel.kept] * kernel.late
     elif isinstance(kernel, MatmulKernel):
         shapes[:2] = (*kernel.batch, kernel.rows, kernel.depth), (*kernel.batch, kernel.depth, kernel.columns)
+    elif isinstance(kernel, ConvKernel):
+        shapes = kernel.walks()
     yield from zip(kernel.inputs, shapes, strict=True)
     yield from ((operand, shape) for operand in kernel.outputs)
 

@@ -81,7 +81,7 @@ class Fusion:
         group = self._groups[number] = group_of(number, command, self._constants, self._forms)
         reads, writes = self._accesses(command)
         producers, sharers = self._graph.add(number, reads, writes)
-        if not join or group.kind in ("shader", "matmul"):
+        if not join or group.kind in ("shader", "matmul", "conv"):
             return
         if group.kind == "reduce":
             for candidate in producers:

@@ -10,6 +10,7 @@ from ..driver import Traits
 from ..dtype import DType
 from ..hazards import Access
 from ..layout import Layout, Shape, collapse, contiguous_strides
+from . import convolution
 from .group import PROLOGUE, Group, span
 from .places import Place, access
 from .plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, ReduceKernel, ShaderKernel
@@ -40,6 +41,8 @@ class Lowering:
             return self._reduce(group, stored)
         if group.kind == "matmul":
             return [self._matmul(group, stored)]
+        if group.kind == "conv":
+            return self._convolution(group, stored)
         return staged(self._shader(group), self._traits, self._temporary)
 
     def _errors(self, group: Group) -> Operand | None:
@@ -142,6 +145,32 @@ class Lowering:
             tuple(group.names), (*inputs, *rest[:n]), rest[n:], tuple(scalars), None, batch, rows, group.shape[-1], depth,
             layouts[0].dtype, epilogue,
         )  # fmt: skip
+
+    def _convolution(self, group: Group, stored: Sequence[Place]) -> list[Kernel]:
+        """One kernel, or one that makes partial sums and a reduction of those."""
+        spec, names = group.core, tuple(group.names)
+        assert spec is not None
+        epilogue, late, scalars = group.epilogue.finish(stored)
+        others, shape = [*late, *stored], group.shape
+        core, reads = [(v, o) for v, o, _ in group.core_inputs], group.core_reads()
+        splits, n = convolution.splits_of(spec, self._traits), len(late)
+        if splits == 1:
+            rest = _operands(others, shape, [p.strides for p in others])
+            return [convolution.kernel_of(spec, names, core, reads, rest[:n], rest[n:], tuple(scalars), epilogue)]
+        kept, strides = collapse(shape, (contiguous_strides(shape), *(p.strides for p in others)))
+        rest = _operands(others, shape, strides[1:])
+        count, accumulate = math.prod(shape), convolution.accumulated(epilogue.inputs[0])
+        value = self._temporary(count * splits * accumulate.itemsize)
+        everything = Access(value, 0, self.sizes[value])
+        partial = Operand(value, 0, accumulate, (*contiguous_strides(shape), count), everything)
+        summed = Operand(value, 0, accumulate, (*strides[0], count), everything)
+        return [
+            convolution.kernel_of(spec, names, core, reads, (), (partial,), (), identity(accumulate), splits),
+            ReduceKernel(
+                names, (summed, *rest[:n]), rest[n:], tuple(scalars), None, kept, (splits,), "add", 1, accumulate, identity(accumulate),
+                rounded(epilogue, accumulate), n,
+            ),
+        ]  # fmt: skip
 
     def _shader(self, group: Group) -> ShaderKernel:
         assert group.core is not None

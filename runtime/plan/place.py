@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from ..command import Program
 from ..driver import Traits
+from .convolution import ConvKernel
 from .plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, ReduceKernel
 
 CARVE_FROM = 4 << 20  # bytes from which outputs may share an arena: below, whole buffers are found again faster
@@ -160,7 +161,7 @@ def _element_by_element(kernel: Kernel) -> tuple[Program, list[tuple[Operand, in
     """Inputs of which the invocation that writes an element reads just that one, with their registers in the program that follows."""
     if isinstance(kernel, ElementwiseKernel):
         return kernel.program, [(o, k) for k, o in enumerate(kernel.inputs) if k not in kernel.program.tables]
-    if isinstance(kernel, MatmulKernel):
+    if isinstance(kernel, (MatmulKernel, ConvKernel)):
         return kernel.epilogue, [(o, k) for k, o in enumerate(kernel.inputs[2:], 1)]
     if isinstance(kernel, ReduceKernel) and kernel.splits == 1:
         return kernel.epilogue, [(o, k) for k, o in enumerate(kernel.inputs[len(kernel.inputs) - kernel.late :], 1)]

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from .. import settings
 from ..errors import VulkanError
+from ..plan.convolution import ConvKernel
 from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, Plan, ReduceKernel, ShaderKernel
-from . import elementwise, matmul, merge, reduce
+from . import convolution, elementwise, matmul, merge, reduce
 from .descriptors import NO_FORMAT, Formats
 from .parameters import Parameters
 from .shaders import FAMILIES
@@ -141,6 +142,8 @@ def _family(kernel: Kernel) -> Any:
         return reduce
     if isinstance(kernel, MatmulKernel):
         return matmul
+    if isinstance(kernel, ConvKernel):
+        return convolution
     assert isinstance(kernel, ShaderKernel)
     return FAMILIES[kernel.shader]
 
@@ -149,7 +152,8 @@ def _groups(kernel: Kernel, key: Any, limit: int) -> tuple[int, int, int]:
     if isinstance(kernel, MatmulKernel):
         return matmul.groups(kernel, key, limit)
     family = _family(kernel)
-    return groups_for(family.invocations(kernel, key), family.LOCAL, limit)
+    local = key.local if isinstance(kernel, ConvKernel) else family.LOCAL
+    return groups_for(family.invocations(kernel, key), local, limit)
 
 
 def _bindings(operands: list[Operand], numbers: tuple[int, ...], unit: int) -> list[tuple[int, int, int]]:

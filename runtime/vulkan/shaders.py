@@ -20,12 +20,16 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from . import moves, rows, runs, scans, sorting
+from . import moves, pooling, resampling, rows, runs, scans, sorting
 
 FAMILIES: Final[dict[str, ModuleType]] = {
     "log_softmax": rows,
+    "max_pool": pooling,
+    "max_pool_back": pooling,
+    "max_pool_pick": pooling,
     "pick": moves,
     "put": moves,
+    "resample": resampling,
     "run_bounds": runs,
     "run_clear": runs,
     "run_long": runs,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..plan.convolution import ConvKernel
 from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, ReduceKernel, ShaderKernel
 
 Extent = tuple[int, int, int]
@@ -13,6 +14,8 @@ def work_of(kernel: Kernel) -> int:
     """About how many element operations a kernel takes."""
     if isinstance(kernel, MatmulKernel):
         return math.prod(kernel.batch) * kernel.rows * kernel.columns * max(kernel.depth, 1)
+    if isinstance(kernel, ConvKernel):
+        return kernel.work
     operands = len(kernel.inputs) + len(kernel.outputs)
     if isinstance(kernel, ElementwiseKernel):
         return math.prod(kernel.shape) * (operands + len(kernel.program.steps))

@@ -1,0 +1,30 @@
+"""What resampling kernels know of their axis: the attributes of their commands, in one object."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+NEAREST: Final = "nearest"
+NEAREST_EXACT: Final = "nearest-exact"
+LINEAR: Final = "linear"
+CORNERS: Final = "linear, corners aligned"
+AREA: Final = "area"
+
+
+@dataclass(frozen=True, slots=True)
+class Resampling:
+    """``[outer, source, inner]`` becomes ``[outer, target, inner]``; if ``adjoint``, the other way round.
+
+    ``scale`` is how far neighbouring target places lie apart in the source. A target place takes the source place it falls on
+    (``nearest``: of its start, ``nearest-exact``: of its middle), the two around its middle (``linear``), those around it when the first
+    and last places of both meet (``linear, corners aligned``), or the mean of all that it covers (``area``).
+    """
+
+    outer: int
+    inner: int
+    source: int
+    target: int
+    mode: str
+    scale: float
+    adjoint: bool

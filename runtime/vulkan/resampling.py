@@ -1,0 +1,180 @@
+"""Resampling along one axis: each invocation computes one element, of the output or of the gradient that comes back.
+
+The gradient is gathered: every source place asks the target places that may have taken it for the share they took, computed in the same
+way as forward.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from .. import dtype as dt
+from ..driver import Traits
+from ..dtype import DType
+from ..plan.plan import ShaderKernel
+from ..plan.resampling import AREA, CORNERS, LINEAR, NEAREST_EXACT, Resampling
+from . import functions
+from .access import Abilities
+from .descriptors import NO_FORMAT
+from .division import WORDS as DIVISION
+from .division import divided, division
+from .operands import Words, bindings_of, reads_texels, tensors_of, texel_format
+from .parameters import Parameters, load_scalar, scalar_words
+from .spirv import Module, Op
+from .values import Value
+
+LOCAL = 64
+MARGIN = 2  # target places more than the scale says: it is rounded
+
+
+@dataclass(frozen=True, slots=True)
+class ResampleKey:
+    """What makes two of these kernels the same shader."""
+
+    dtype: DType
+    mode: str
+    adjoint: bool
+    bindings: tuple[int, ...]
+    formats: tuple[int, ...]
+
+
+def resampling_of(kernel: ShaderKernel) -> Resampling:
+    (how,) = kernel.attributes
+    assert isinstance(how, Resampling)
+    return how
+
+
+def computed(dtype: DType, mode: str) -> DType:
+    """What places are computed in, as PyTorch does it."""
+    return dt.float64 if dtype is dt.float64 and mode in (LINEAR, CORNERS) else dt.float32
+
+
+def key_of(kernel: ShaderKernel, traits: Traits) -> ResampleKey:
+    how, source = resampling_of(kernel), kernel.inputs[0]
+    format_ = texel_format(source, False, traits) if reads_texels(traits) else NO_FORMAT
+    return ResampleKey(source.dtype, how.mode, how.adjoint, bindings_of(kernel, [0] if format_ != NO_FORMAT else []), (format_,))
+
+
+def invocations(kernel: ShaderKernel, key: ResampleKey) -> int:
+    how = resampling_of(kernel)
+    return how.outer * how.inner * (how.source if how.adjoint else how.target)
+
+
+def parameters_of(kernel: ShaderKernel, key: ResampleKey, starts: list[int]) -> Parameters:
+    how = resampling_of(kernel)
+    made = Parameters()
+    made.add(invocations(kernel, key), *starts, how.inner, how.source, how.target)
+    made.add(*division(how.inner), *division(how.source if how.adjoint else how.target))
+    made.add(*scalar_words(how.scale, computed(key.dtype, key.mode)))
+    return made
+
+
+class Shares:
+    """Which source places a target place takes, and how much of each."""
+
+    def __init__(self, m: Module, key: ResampleKey, source: int, target: int, scale: Value) -> None:
+        self._m, self._mode, self._scale = m, key.mode, scale
+        self._source, self._target = Value(m, source), Value(m, target)
+        self._register = functions.register_type(m, key.dtype)
+
+    def of(self, place: int) -> tuple[Value, Value, list[Value] | Value | None]:
+        """For target ``place``: first source place, how many, and weights: one each, a divisor of all, or None for 1."""
+        m, at = self._m, Value(self._m, place)
+        last = self._source - 1
+        if self._mode == AREA:
+            first = at * self._source / self._target
+            count = ((at + 1) * self._source + self._target - 1) / self._target - first
+            return first, count, count.convert(m.f32).convert(self._register)
+        place_in = at.convert(m.f32).convert(self._scale.type)
+        if self._mode in (LINEAR, CORNERS):
+            position = place_in * self._scale
+            if self._mode == LINEAR:
+                position = (place_in + 0.5) * self._scale - 0.5
+                position = (position < 0.0).select(0.0, position)
+            first = position.convert(m.u32)
+            first = (first < last).select(first, last)
+            part = position - first.convert(m.f32).convert(self._scale.type)
+            two = (first < last).select(first.like(2), first.like(1))
+            # At the last place there is nothing after it: all of it is taken from there.
+            part = (first < last).select(part, 0.0).convert(self._register)
+            return first, two, [1.0 - part, part]
+        position = (place_in + 0.5) * self._scale if self._mode == NEAREST_EXACT else place_in * self._scale
+        first = position.convert(m.u32)
+        return (first < last).select(first, last), first.like(1), None
+
+    def candidates(self, place: int) -> tuple[int, int]:
+        """Target places (first, one after the last) among which are all that take source ``place``."""
+        m, at = self._m, Value(self._m, place).convert(self._m.f32)
+        if self._mode == AREA:
+            ratio = self._target.convert(m.f32) / self._source.convert(m.f32)
+        else:
+            scale = self._scale.convert(m.f32)
+            ratio = 1.0 / (scale < 1e-30).select(1e-30, scale)
+        low = (at - 1.0) * ratio - MARGIN
+        high = (at + 2.0) * ratio + (MARGIN + 1)
+        low = (low < 0.0).select(0.0, low)
+        most = self._target.convert(m.f32)
+        low, high = (low < most).select(low, most), (high < most).select(high, most)
+        return low.convert(m.u32).id, high.convert(m.u32).id
+
+
+def emit(key: ResampleKey, abilities: Abilities) -> bytes:
+    """The shader. Bindings: values in, values out."""
+    m = Module(local_size=LOCAL, preserve_nan=abilities.preserve_nan)
+    texels = [0] if key.formats[0] != NO_FORMAT else []
+    tensors = tensors_of(m, [key.dtype] * 2, key.bindings, 1, abilities, False, (), texels)
+    words = Words(m, 1)
+    start_in, start_out, inner, source, target = words.take(5)
+    by_inner, by_length = words.take(DIVISION), words.take(DIVISION)
+    compute = computed(key.dtype, key.mode)
+    shares = Shares(m, key, source, target, Value(m, load_scalar(m, words.at, compute, int64=abilities.int64)))
+    number = m.invocation()
+    register = functions.register_type(m, key.dtype)
+    with m.if_(m.op(Op.ULessThan, m.bool, number, m.param(0))):
+        rest, along = divided(m, number, by_inner)
+        item, place = divided(m, rest, by_length)
+        length = target if key.adjoint else source
+        base = m.add(m.add(start_in, along), m.mul(item, m.mul(length, inner)))
+
+        def load(at: int) -> Value:
+            return Value(m, tensors[0].load(m.add(base, m.mul(at, inner))))
+
+        total = m.variable(register, m.const(register, 0))
+        if key.adjoint:
+            low, high = shares.candidates(place)
+            with m.loop(low, high, m.u(1)) as candidate:
+                first, count, weights = shares.of(candidate)
+                offset = Value(m, m.op(Op.ISub, m.u32, place, first.id))
+                with m.if_((offset < count).id):
+                    weight = (offset.equals(0)).select(weights[0], weights[1]) if isinstance(weights, list) else weights
+                    _add(m, total, _weighed(load(candidate), weight, key.mode))
+        elif key.mode == AREA:
+            first, count, weights = shares.of(place)
+            assert isinstance(weights, Value)
+            with m.loop(m.u(0), count.id, m.u(1)) as k:
+                _add(m, total, load(m.add(first.id, k)))
+            m.set(total, (Value(m, m.get(total)) / weights).id)
+        else:
+            first, count, weights = shares.of(place)
+            m.set(total, _taken(m, load, first, count, weights).id)
+        tensors[1].store(m.add(start_out, number), functions.round_to(m, key.dtype, m.get(total)))
+    return m.finish()
+
+
+def _add(m: Module, total: int, value: Value) -> None:
+    m.set(total, (Value(m, m.get(total)) + value).id)
+
+
+def _weighed(value: Value, weight: Value | None, mode: str) -> Value:
+    if weight is None:
+        return value
+    return value / weight if mode == AREA else value * weight
+
+
+def _taken(m: Module, load: Callable[[int], Value], first: Value, count: Value, weights: list[Value] | Value | None) -> Value:
+    """One source place, or two of them in proportion."""
+    if not isinstance(weights, list):
+        return load(first.id)
+    second = first + (count - 1)
+    return load(first.id) * weights[0] + load(second.id) * weights[1]

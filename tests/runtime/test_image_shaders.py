@@ -1,0 +1,81 @@
+"""The shaders of convolutions, pooling and resampling, judged by ``spirv-val``, and the division they count with."""
+
+from __future__ import annotations
+
+import itertools
+import shutil
+import subprocess
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rasptorch.runtime import dtype as dt
+from rasptorch.runtime.command import Program, step
+from rasptorch.runtime.dtype import DType
+from rasptorch.runtime.plan.resampling import AREA, CORNERS, LINEAR, NEAREST, NEAREST_EXACT
+from rasptorch.runtime.vulkan import convolution, pooling, resampling
+from rasptorch.runtime.vulkan.access import Abilities, texel_formats
+from rasptorch.runtime.vulkan.convolution_tiles import ConvTile
+from rasptorch.runtime.vulkan.descriptors import NO_FORMAT
+from rasptorch.runtime.vulkan.division import division
+
+EVERYTHING = Abilities(storage8=True, storage16=True, int64=True, preserve_nan=True)
+LEAST = Abilities(storage8=False, storage16=False, int64=False, preserve_nan=False)
+FLOATS = (dt.float32, dt.float16, dt.bfloat16)
+
+
+def check(module: bytes, folder: Path) -> None:
+    program = shutil.which("spirv-val")
+    if program is None:
+        pytest.fail("spirv-val is missing: install the package spirv-tools (tools/setup.sh does)")
+    path = folder / "module.spv"
+    path.write_bytes(module)
+    done = subprocess.run([program, "--target-env", "vulkan1.2", str(path)], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def format_of(dtype: DType, texels: bool) -> int:
+    formats = texel_formats(dtype)
+    return formats[0] if texels and formats is not None else NO_FORMAT
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, dt.float64], ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("abilities", [EVERYTHING, LEAST], ids=["everything", "least"])
+def test_convolutions_are_valid(dtype: DType, abilities: Abilities, tmp_path: Path) -> None:
+    wide = dt.float32 if dtype in (dt.float16, dt.bfloat16) else dtype
+    plain = Program((wide,), (), (), (0,))
+    after = Program((dtype, dtype), (dtype,), (step("add", dtype, (0, 1)), step("mul", dtype, (3, 2))), (3, 4))
+    for bordered, phased, swapped, texels in itertools.product((False, True), repeat=4):
+        format_ = format_of(dtype, texels)
+        for height, steps, fixed, partial in ((1, 1, True, False), (6, 4, False, False), (16, 3, True, True)):
+            if partial and phased:
+                continue  # what is divided into phases is never shared
+            tile = ConvTile(height, steps, fixed, bordered, phased, swapped, partial)
+            epilogue, bindings = (plain, (0, 1, 2)) if partial else (after, (0, 1, 2, 3, 2))
+            key = convolution.ConvKey(tile, 8, dtype, epilogue, bindings, (format_, format_), partial)
+            check(convolution.emit(key, abilities), tmp_path)
+
+
+@pytest.mark.parametrize("dtype", [*FLOATS, dt.float64], ids=lambda dtype: dtype.name)
+@pytest.mark.parametrize("abilities", [EVERYTHING, LEAST], ids=["everything", "least"])
+def test_pooling_and_resampling_are_valid(dtype: DType, abilities: Abilities, tmp_path: Path) -> None:
+    for texels in (False, True):
+        format_, numbers = format_of(dtype, texels), format_of(dt.int32, texels)
+        for shader in (pooling.FORWARD, pooling.BACK, pooling.PICK):
+            formats = (format_,) if shader == pooling.FORWARD else (format_, numbers)
+            check(pooling.emit(pooling.PoolKey(shader, dtype, (0, 1, 2), formats), abilities), tmp_path)
+        for mode, adjoint in itertools.product((NEAREST, NEAREST_EXACT, LINEAR, CORNERS, AREA), (False, True)):
+            key = resampling.ResampleKey(dtype, mode, adjoint, (0, 1), (format_,))
+            check(resampling.emit(key, abilities), tmp_path)
+
+
+def test_division_is_exact() -> None:
+    near = np.arange(-3, 4, dtype=np.int64)
+    for divisor in (*range(1, 70), 127, 128, 129, 1000, 65_535, 65_536, 65_537, 12_345_678, (1 << 30) + 1, (1 << 31) - 1):
+        multiples = np.arange(0, (1 << 31) // divisor + 1, max(1, (1 << 31) // divisor // 1000), dtype=np.int64) * divisor
+        numbers = np.unique((multiples[:, None] + near).clip(0, (1 << 31) - 1)).astype(np.uint64)
+        _, multiplier, shift = division(divisor)
+        assert multiplier < 1 << 32
+        found = numbers * np.uint64(multiplier) >> np.uint64(32) >> np.uint64(shift) if divisor > 1 else numbers
+        assert np.array_equal(found, numbers // np.uint64(divisor)), divisor
