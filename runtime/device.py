@@ -141,22 +141,31 @@ class Device:
         for stream in list(self.streams):
             finish_submitted(stream)
 
+    @property
+    def stages_copies(self) -> bool:
+        """Whether tensors move to and from the host by copies, which are commands, not by mapped memory."""
+        return self.driver.traits.kind == "discrete" or settings.current.staging == "always"
+
     # -- bytes in and out -----------------------------------------------------------------------------------------
     def upload(self, data: NDArray[np.uint8]) -> Storage:
         """A storage with a copy of ``data`` (bytes, one axis); the caller may change its array right away."""
         self.check_process()
+        stream = self.stream()
         with self.lock:
             began = perf_counter() if self.observers.active else 0.0
-            slot = Slot(self.stream(), data.nbytes)
+            slot = Slot(stream, data.nbytes)
             slot.memory = Memory.UPLOAD
             slot.buffer = self.pool.allocate(data.nbytes, Memory.UPLOAD, None)
-            slot.buffer.view(data.nbytes)[:] = data
+            storage = Storage(slot)
+        # Nobody else knows this memory yet: other threads may use the device while the bytes are copied.
+        slot.buffer.view(data.nbytes)[:] = data
+        with self.lock:
             self.statistics.uploads += 1
             for observer in self.observers.active:
-                observer.transferred(slot.stream, "upload", data.nbytes, began, perf_counter() - began)
-            if self.driver.traits.kind == "discrete" or settings.current.staging == "always":
-                return self.copy_bytes(slot, 0, data.nbytes, Memory.DEVICE, self.stream())[0]
-            return Storage(slot)
+                observer.transferred(stream, "upload", data.nbytes, began, perf_counter() - began)
+            if self.stages_copies:
+                return self.copy_bytes(slot, 0, data.nbytes, Memory.DEVICE, stream)[0]
+            return storage
 
     def read(self, storage: Storage, offset: int, nbytes: int, convert: Callable[[NDArray[np.uint8]], T]) -> Readback[T]:
         """Start bringing bytes to the host; ``convert`` turns them into the value, and may not keep the array it gets."""
@@ -173,8 +182,7 @@ class Device:
                 observer.readback_asked(stream, nbytes)
             if slot.failure is not None:
                 raise slot.failure
-            direct = self.driver.traits.kind != "discrete" and settings.current.staging != "always"
-            if not direct and nbytes:
+            if self.stages_copies and nbytes:
                 storage, fence = self.copy_bytes(slot, offset, nbytes, Memory.READBACK, stream)
                 offset = 0
             else:

@@ -54,18 +54,24 @@ class Readback(Generic[T]):
 
     def wait(self, timeout: float | None = None) -> T:
         """Block until the value is there and return it. ``timeout`` in seconds; raises `TimeoutError` past it."""
-        if not self._read:
+        while not self._read:
             self._check_made()
-            self._fence.wait(timeout)
-        return self._take()
+            fence = self._fence
+            fence.wait(timeout)
+            if self._take(fence):
+                break
+        return self._value  # type: ignore[return-value]  # set by `_take`; None may be a value of T
 
     def __await__(self) -> Generator[Any, Any, T]:
         return self._get().__await__()
 
     async def _get(self) -> T:
-        self._check_made()
-        await self._fence  # a checkpoint also when it is done
-        return self._take()
+        while True:
+            self._check_made()
+            fence = self._fence
+            await fence  # a checkpoint also when it is done
+            if self._take(fence):
+                return self._value  # type: ignore[return-value]  # set by `_take`; None may be a value of T
 
     def _check_made(self) -> None:
         """Raise what kept the value from being computed: its fence may then stand for something else, or for nothing."""
@@ -73,9 +79,12 @@ class Readback(Generic[T]):
         if storage is not None and storage.slot.failure is not None:
             raise storage.slot.failure
 
-    def _take(self) -> T:
-        with self._fence.stream.device.lock:
+    def _take(self, reached: Fence) -> bool:
+        """Convert the value; False where another thread moved it aside meanwhile: it is there after another fence."""
+        with reached.stream.device.lock:
             if not self._read:
+                if self._fence is not reached:
+                    return False
                 storage = self._storage
                 assert storage is not None
                 slot = storage.slot
@@ -93,7 +102,7 @@ class Readback(Generic[T]):
                 for observer in observers:
                     observer.transferred(self._fence.stream, "readback", self._nbytes, began, perf_counter() - began)
                 self._leave(slot)
-        return self._value  # type: ignore[return-value]
+        return True
 
     def _leave(self, slot: Slot) -> None:
         slot.readbacks = [r for r in slot.readbacks or () if r() is not None and r() is not self] or None
