@@ -40,8 +40,13 @@ from .tensor import Tensor
 if _TYPE_CHECKING:
     # What type checkers cannot see by themselves: the function beside the module of its name, and what is loaded lazily.
     from . import array_api as array_api
+    from . import data as data
+    from . import io as io
     from . import nn as nn
     from . import optim as optim
+    from . import train as train
+    from .io import load as load
+    from .io import save as save
     from .nn import functional as functional
     from .ops.creation import tensor as tensor
     from .profiler import profile as profile
@@ -51,7 +56,9 @@ _attach()
 
 __version__ = "2.0.0"
 
-_LAZY = ("array_api", "nn", "optim")
+# Loaded when first asked for: importing the package stays quick.
+_LAZY_MODULES = ("array_api", "data", "io", "nn", "optim", "train")
+_LAZY_NAMES = {"load": "io", "profile": "profiler", "record_function": "profiler", "save": "io"}
 
 
 def _array_namespace(self: Tensor, *, api_version: str | None = None) -> object:
@@ -67,19 +74,18 @@ setattr(Tensor, "__array_namespace__", _array_namespace)  # noqa: B010  (as `ops
 
 
 def __getattr__(name: str) -> object:
-    # Loaded when first asked for: importing the package stays quick.
-    if name in _LAZY or name == "functional":
-        from importlib import import_module
+    from importlib import import_module
 
-        module = import_module(".nn.functional" if name == "functional" else f".{name}", __name__)
-        globals()[name] = module
-        return module
-    if name in ("profile", "record_function"):
-        from importlib import import_module
-
-        globals()[name] = found = getattr(import_module(".profiler", __name__), name)
-        return found
-    raise AttributeError(f"module 'rasptorch' has no attribute {name!r}")
+    if name in _LAZY_MODULES:
+        found: object = import_module(f".{name}", __name__)
+    elif name == "functional":
+        found = import_module(".nn.functional", __name__)
+    elif name in _LAZY_NAMES:
+        found = getattr(import_module(f".{_LAZY_NAMES[name]}", __name__), name)
+    else:
+        raise AttributeError(f"module 'rasptorch' has no attribute {name!r}")
+    globals()[name] = found
+    return found
 
 
 __all__ = [

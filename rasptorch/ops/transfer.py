@@ -14,6 +14,7 @@ from ..runtime import dtype as dt
 from ..runtime.device import Device
 from ..runtime.dtype import DType
 from ..runtime.errors import BlockingInTrio, ShapeError
+from ..runtime.layout import Layout, layout_of
 from ..runtime.readback import Readback
 from ..runtime.waiting import in_trio_task
 from ..tensor import Tensor
@@ -58,6 +59,23 @@ def readback_item(x: Tensor) -> Readback[Any]:
 def readback_list(x: Tensor) -> Readback[Any]:
     values = _values(x)
     return _read(x, lambda array: values(array).tolist())
+
+
+def readback_with(x: Tensor, convert: Callable[[NDArray[Any]], T]) -> Readback[T]:
+    """What ``convert`` makes of the values, on its way to the host; it is called once, when they are there."""
+    values = _values(x)
+    return _read(x, lambda array: convert(values(array)))
+
+
+def readback_bytes(x: Tensor) -> Readback[NDArray[np.uint8]]:
+    """The elements' bytes in row-major order, whatever the dtype."""
+    return _read(x, lambda array: array.reshape(-1).view(np.uint8).copy())
+
+
+def from_bytes(data: NDArray[np.uint8], layout: Layout) -> Tensor:
+    """The tensor whose elements' bytes are ``data``, in row-major order."""
+    check_size("tensor", layout)
+    return Tensor._make(layout.device.upload(data), 0, layout)
 
 
 def to(x: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False, copy: bool = False) -> Tensor:
@@ -117,12 +135,9 @@ def _moved(x: Tensor, device: Device) -> Tensor:
         raise BlockingInTrio(
             f"moving a tensor from {x.device} to {device} waits: use rasptorch.tensor(await x.numpy(), device='{device}')"
         )
-    from ..runtime.layout import layout_of
-
     layout = layout_of(device, x.dtype, x.shape)
     check_size("to", layout)
-    data = _read(x, lambda array: array.reshape(-1).view(np.uint8).copy()).wait()
-    out = Tensor._make(device.upload(data), 0, layout)
+    out = from_bytes(readback_bytes(x).wait(), layout)
     return tape(out, "to", _grad_moved, (x,), (), x.device)
 
 

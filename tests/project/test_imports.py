@@ -71,6 +71,8 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
         ("tensor", "tensor.*", "printing", "ops", "ops.*", "autograd", "autograd.function", "autograd.gradcheck"),
     ),
     ("what is built on tensors", ("*",)),
+    ("data and files", ("data", "data.*", "io", "io.*")),
+    ("training", ("train", "train.*")),
     ("the front", ("", "__main__")),
 )
 
@@ -243,6 +245,8 @@ def test_layers_are_found_by_the_closest_entry() -> None:
     names = {
         "rasptorch": "the front",
         "rasptorch.nn.linear": "what is built on tensors",
+        "rasptorch.data.loader": "data and files",
+        "rasptorch.train": "training",
         "rasptorch.autograd.tape": "autograd",
         "rasptorch.autograd.gradcheck": "tensors",
         "rasptorch.runtime.plan.fuse": "parts of the engine",

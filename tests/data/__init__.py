@@ -1,0 +1,1 @@
+"""Datasets, samplers, loaders, readers and transforms."""
