@@ -46,7 +46,7 @@ class Bar:
     """A bar per epoch on standard error, lines above it."""
 
     def __init__(self, tqdm: Any) -> None:
-        self._tqdm = tqdm
+        self._tqdm: Any = type("Bar", (tqdm,), {"monitor_interval": 0})  # without the thread that tqdm keeps to the end of the process
         self._bar: Any = None
 
     def begin(self, epoch: int, epochs: int, steps: int | None, done: int) -> None:

@@ -1,0 +1,3 @@
+from tests.support.manual import manual
+
+__all__ = ["manual"]
