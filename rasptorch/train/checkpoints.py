@@ -85,6 +85,13 @@ class Writer:
         """Whether one still has to be written."""
         return self._due
 
+    def give_up(self, problem: BaseException) -> None:
+        """Wait for the thread because of ``problem``, which is told of what kept it from writing."""
+        try:
+            self.finish()
+        except Exception as other:
+            problem.add_note(f"besides, the checkpoint {os.fspath(self.checkpoint.path)} could not be written: {other!r}")
+
     def finish(self) -> None:
         """Wait for the thread; raise what kept it from writing."""
         thread, self._thread = self._thread, None

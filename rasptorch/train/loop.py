@@ -10,6 +10,7 @@ import inspect
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from time import perf_counter
 from typing import Any, NamedTuple
@@ -121,6 +122,8 @@ class Training:
         except BaseException as problem:
             if self._writer is not None and self._whole and is_interruption(problem):
                 yield from self._write_now()
+            elif self._writer is not None:
+                yield Call(partial(self._writer.give_up, problem))
             raise
         finally:
             self._progress.end()
