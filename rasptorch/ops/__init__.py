@@ -111,6 +111,7 @@ from .kinds import (
 from .linalg import addmm, bmm, matmul
 from .making import logspace
 from .padding import pad
+from .placing import index_add, index_copy, index_fill, index_put, masked_scatter, scatter, scatter_add, scatter_reduce
 from .products import dot, mm, mv, outer, tensordot, vdot
 from .random import Generator, bernoulli, manual_seed, rand, rand_like, randn, randn_like
 from .rearranging import meshgrid, movedim, ravel, swapaxes
@@ -234,6 +235,10 @@ __all__ = [
     "greater_equal",
     "gt",
     "hstack",
+    "index_add",
+    "index_copy",
+    "index_fill",
+    "index_put",
     "hypot",
     "iinfo",
     "is_complex",
@@ -265,6 +270,7 @@ __all__ = [
     "lt",
     "manual_seed",
     "masked_fill",
+    "masked_scatter",
     "matmul",
     "max",
     "maximum",
@@ -318,6 +324,9 @@ __all__ = [
     "round",
     "rsqrt",
     "rsub",
+    "scatter",
+    "scatter_add",
+    "scatter_reduce",
     "select",
     "set_default_device",
     "sigmoid",

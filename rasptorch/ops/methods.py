@@ -29,6 +29,7 @@ from . import (
 from . import comparison as c
 from . import functions as f
 from . import linalg as m
+from . import placing as s
 from . import reduction as r
 from . import sorting as o
 from .composed import in_place, written
@@ -96,6 +97,8 @@ WITH_IN_PLACE: dict[str, Callable[..., Tensor]] = {
     "addcmul": variants.addcmul, "addcdiv": variants.addcdiv, "lerp": variants.lerp, "hypot": variants.hypot,
     "logaddexp": variants.logaddexp, "copysign": variants.copysign, "nan_to_num": k.nan_to_num,
     "tril": diagonals.tril, "triu": diagonals.triu,
+    "scatter": s.scatter, "scatter_add": s.scatter_add, "scatter_reduce": s.scatter_reduce, "index_add": s.index_add,
+    "index_copy": s.index_copy, "index_fill": s.index_fill, "index_put": s.index_put, "masked_scatter": s.masked_scatter,
 }  # fmt: skip
 
 # PyTorch's other names of the same operations. Those with an in-place form have it under the other name too.

@@ -12,20 +12,22 @@ from .record import Binding, Runner, Workers
 
 def move(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
     """``pick`` reads at the places; ``put`` writes there, and zeros elsewhere."""
-    rows, length, count = kernel.attributes
-    assert isinstance(rows, int) and isinstance(length, int) and isinstance(count, int)
+    rows, length, count, columns = kernel.attributes
+    assert isinstance(rows, int) and isinstance(length, int) and isinstance(count, int) and isinstance(columns, int)
     picking = kernel.shader == "pick"
-    shapes = [(rows, length), (rows, count)]
-    source = binding.rows(kernel.inputs[0], shapes[0 if picking else 1])
-    index = binding.rows(kernel.inputs[1], shapes[1])
-    target = binding.rows(kernel.outputs[0], shapes[1 if picking else 0])
+    lengths = (length, count) if picking else (count, length)
+    source = binding.rows(kernel.inputs[0], (rows * lengths[0], columns))
+    index = binding.rows(kernel.inputs[1], (rows, count))
+    target = binding.rows(kernel.outputs[0], (rows * lengths[1], columns))
+    first = np.arange(rows, dtype=np.int64)[:, None] * length
 
     def run(scalars: Sequence[float]) -> None:
+        places = (index + first).reshape(-1)
         if picking:
-            np.copyto(target, np.take_along_axis(source, index, axis=-1))
+            np.take(source, places, axis=0, out=target, mode="clip")  # checked before; NumPy would copy for any other mode
             return
         if count != length:
             target[...] = 0
-        np.put_along_axis(target, index, source, axis=-1)
+        target[places] = source
 
     return run

@@ -15,9 +15,10 @@ from .pooling import max_pool, max_pool_back, max_pool_pick
 from .record import Binding, Runner, Workers
 from .resampling import resample
 from .rows import rows
-from .sorting import sort, sum_into
+from .sorting import combine_into, sort
 
 KERNELS: Final[dict[str, Callable[[ShaderKernel, Binding, Workers], Runner]]] = {
+    "combine_into": combine_into,
     "log_softmax": rows,
     "max_pool": max_pool,
     "max_pool_back": max_pool_back,
@@ -27,5 +28,5 @@ KERNELS: Final[dict[str, Callable[[ShaderKernel, Binding, Workers], Runner]]] = 
     "resample": resample,
     "softmax": rows,
     "sort": sort,
-    "sum_into": sum_into,
+    "sum_into": combine_into,
 }

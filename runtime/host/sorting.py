@@ -12,7 +12,8 @@ from .. import dtype as dt
 from ..dtype import DType
 from ..plan.plan import ShaderKernel
 from . import functions
-from .record import Binding, Runner, Workers
+from .record import Binding, Runner, Workers, stored_as_computed
+from .reduce import UFUNCS
 
 Array = NDArray[Any]
 PIECE = 256  # entries that NumPy adds up one after the other
@@ -65,14 +66,13 @@ def sort(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
     return run
 
 
-def _added_by_place(index: Array, values: Array, rows: int, out: Array) -> None:
-    """Sort by place, then add up the runs, long ones in pieces so that rounding errors stay small."""
-    if not index.size:
-        out[...] = 0
-        return
+def _sum_by_place(index: Array, values: Array, rows: int) -> tuple[Array, Array]:
+    """The places that are named, and the sums there: entries sorted by place, runs added up, long ones in pieces so that rounding
+    errors stay small.
+    """
     order = np.argsort(index.astype(np.uint16) if rows <= 1 << 16 else index, kind="stable")  # NumPy sorts 16 bits by radix
     index, values = index[order], values[order]
-    while True:
+    while index.size:
         starts = np.flatnonzero(np.r_[True, index[1:] != index[:-1]])
         lengths = np.diff(np.r_[starts, index.size])
         longest = int(lengths.max())
@@ -83,28 +83,59 @@ def _added_by_place(index: Array, values: Array, rows: int, out: Array) -> None:
             first = np.repeat(np.cumsum(pieces) - pieces, pieces)
             starts = np.repeat(starts, pieces) + (np.arange(first.size) - first) * PIECE
         index, values = index[starts], np.add.reduceat(values, starts, axis=0)
-    out[...] = 0
-    out[index] = values
+    return index, values
 
 
-def sum_into(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
-    rows, length, columns = kernel.attributes
-    assert isinstance(rows, int) and isinstance(length, int) and isinstance(columns, int)
-    places, source = kernel.inputs
-    target = kernel.outputs[0]
+def _add(target: Array, index: Array, values: Array, fold: bool) -> None:
+    """Sums of ``values`` into the rows of ``target`` that ``index`` names."""
+    if values.shape[1] != 1:
+        named, sums = _sum_by_place(index, values, target.shape[0])
+        target[named] = target[named] + sums if fold else sums
+    elif values.dtype.kind != "f":
+        if not fold:
+            target[index] = 0
+        np.add.at(target[:, 0], index, values[:, 0])
+    else:
+        sums = np.bincount(index, values[:, 0], target.shape[0])  # adds up in float64
+        named = np.zeros(target.shape[0], np.bool_)
+        named[index] = True
+        np.copyto(target[:, 0], target[:, 0] + sums if fold else sums, where=named, casting="same_kind")
+
+
+def _combine(target: Array, index: Array, values: Array, how: str, fold: bool) -> None:
+    if how == "last":
+        target[index] = values  # in order: the last one stays
+        return
+    if how == "add":
+        _add(target, index, values, fold)
+        return
+    if not fold:
+        target[index] = 1 if how == "mul" else values
+    columns = values.shape[1]
+    places = (index.astype(np.int64)[:, None] * columns + np.arange(columns)).reshape(-1)
+    UFUNCS[how].at(target.reshape(-1), places, values.reshape(-1))
+
+
+def combine_into(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
+    """``combine_into`` works on rows that are there, ``sum_into`` on new ones of zeros."""
+    rows, length, columns, *rest = kernel.attributes
+    how, fold = rest or ("add", False)
+    assert isinstance(rows, int) and isinstance(length, int) and isinstance(columns, int) and isinstance(how, str)
+    places, source, target = *kernel.inputs, kernel.outputs[0]
     index = binding.rows(places, (1, length))[0]
     values, out = binding.rows(source, (length, columns)), binding.rows(target, (rows, columns))
+    new = kernel.shader == "sum_into"
 
     def run(scalars: Sequence[float]) -> None:
-        loaded = functions.load(source.dtype, values)
-        made = np.empty((rows, columns), loaded.dtype)
-        if columns == 1 and source.dtype.is_floating_point:
-            made[:, 0] = np.bincount(index, loaded[:, 0], rows)  # adds up in float64
-        elif columns == 1:
-            made[...] = 0
-            np.add.at(made[:, 0], index, loaded[:, 0])
-        else:
-            _added_by_place(index, loaded, rows, made)
+        if new:
+            out[...] = 0
+        if not length * columns:
+            return
+        if how == "last" or stored_as_computed(target.dtype):
+            _combine(out, index, values, how, bool(fold))
+            return
+        made = functions.load(target.dtype, out)
+        _combine(made, index, functions.load(source.dtype, values), how, bool(fold))
         functions.store(target.dtype, made, out)
 
     return run

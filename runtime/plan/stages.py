@@ -119,13 +119,25 @@ def _sort(stages: Stages, command: ShaderKernel) -> None:
         ordered(stages, x, rows, length, bool(descending), bits, order, values[0] if values else None)
 
 
-# -- sums into places ---------------------------------------------------------------------------------------------
+# -- what goes to given places ------------------------------------------------------------------------------------
 def _sum_into(stages: Stages, command: ShaderKernel) -> None:
-    """Sort the entries by where they go; then the first of each run adds it up, after whole blocks of long ones."""
+    """Into new memory: zeros first."""
     rows, length, columns = command.attributes
     assert isinstance(rows, int) and isinstance(length, int) and isinstance(columns, int)
-    (index, values), (out,) = command.inputs, command.outputs
-    stages.add("run_clear", rows * columns, [], [out], rows * columns)
+    stages.add("run_clear", rows * columns, [], command.outputs, rows * columns)
+    _combined(stages, command, (rows, length, columns), "add", False)
+
+
+def _combine_into(stages: Stages, command: ShaderKernel) -> None:
+    rows, length, columns, how, fold = command.attributes
+    assert isinstance(rows, int) and isinstance(length, int) and isinstance(columns, int) and isinstance(how, str)
+    _combined(stages, command, (rows, length, columns), how, bool(fold))
+
+
+def _combined(stages: Stages, command: ShaderKernel, sizes: tuple[int, int, int], how: str, fold: bool) -> None:
+    """Sort the entries by where they go; then the first of each run combines it, after whole blocks of long ones."""
+    rows, length, columns = sizes
+    index, values, out = command.inputs[0], command.inputs[1], command.outputs[0]
     if not length * columns:
         return
     accumulate = dt.float32 if values.dtype in (dt.float16, dt.bfloat16) else values.dtype
@@ -133,8 +145,8 @@ def _sum_into(stages: Stages, command: ShaderKernel) -> None:
     ordered(stages, index, 1, length, False, max((rows - 1).bit_length(), 1), order, places)
     stages.add("run_bounds", 4 * length, [places], [bounds], length)
     given = [places, order, bounds, values]
-    stages.add("run_sum", 4 * length * columns, given, [out], length, columns, 0)
-    if length <= RUN:
+    stages.add("run_sum", 4 * length * columns, given, [out], length, columns, 0, how, fold)
+    if length <= RUN or how == "last":
         return
     parts: list[Operand] = []
     count = length // RUN
@@ -142,21 +154,26 @@ def _sum_into(stages: Stages, command: ShaderKernel) -> None:
         part = stages.room(count * columns, accumulate)
         stages.add(
             "run_part", 2 * count * RUN * columns, [places, parts[-1]] if parts else [places, order, values], [part],
-            length, columns, len(parts) + 1,
+            length, columns, len(parts) + 1, how, False,
         )  # fmt: skip
         parts.append(part)
         count //= RUN
-    stages.add("run_long", 4 * length * columns, [*given, *parts], [out], length, columns, len(parts))
+    stages.add("run_long", 4 * length * columns, [*given, *parts], [out], length, columns, len(parts), how, fold)
 
 
 def _put(stages: Stages, command: ShaderKernel) -> None:
     """Zeros first, where not every place is written."""
-    rows, length, count = command.attributes
-    assert isinstance(rows, int) and isinstance(length, int) and isinstance(count, int)
+    rows, length, count, columns = command.attributes
+    assert isinstance(rows, int) and isinstance(length, int) and isinstance(count, int) and isinstance(columns, int)
     if count < length:
-        stages.add("run_clear", rows * length, [], command.outputs, rows * length)
-    if rows * count:
+        stages.add("run_clear", rows * length * columns, [], command.outputs, rows * length * columns)
+    if rows * count * columns:
         stages.kernels.append(command)
 
 
-EXPANSIONS: dict[str, Callable[[Stages, ShaderKernel], None]] = {"put": _put, "sort": _sort, "sum_into": _sum_into}
+EXPANSIONS: dict[str, Callable[[Stages, ShaderKernel], None]] = {
+    "combine_into": _combine_into,
+    "put": _put,
+    "sort": _sort,
+    "sum_into": _sum_into,
+}

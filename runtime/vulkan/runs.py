@@ -1,4 +1,4 @@
-"""Sums of runs: of entries in sorted order that go to one place. See `runtime.plan.stages` for what runs when.
+"""Runs of sorted entries that go to one place: their sums, products, extremes, or the last ones. What runs when: `runtime.plan.stages`.
 
 Runs inside one block of `RUN` entries are added up entry by entry. For those that reach further, blocks that lie in one run are added
 up first, then blocks of blocks; their sums walk from the run's beginning through larger and larger blocks and then through smaller
@@ -29,7 +29,8 @@ CLEARED = 16  # elements that one invocation clears
 class RunKey:
     """What makes two of these kernels the same shader. ``levels`` of blocks; ``each``: columns that an invocation takes at a time.
 
-    ``single``: there is but one column.
+    ``single``: there is but one column. ``how``: the opcode that combines two entries, or ``last``. ``fold``: what the place holds
+    takes part.
     """
 
     shader: str
@@ -37,24 +38,27 @@ class RunKey:
     levels: int
     each: int
     single: bool
+    how: str
+    fold: bool
     bindings: tuple[int, ...]
 
 
 def _numbers(kernel: ShaderKernel) -> list[int]:
-    return [a for a in kernel.attributes if isinstance(a, int)]
+    return [a for a in kernel.attributes[:3] if isinstance(a, int)]
 
 
 def key_of(kernel: ShaderKernel, traits: Traits) -> RunKey:
     bindings = bindings_of(kernel)
     if kernel.shader == "run_bounds":
-        return RunKey(kernel.shader, dt.int32, 0, 1, True, bindings)
+        return RunKey(kernel.shader, dt.int32, 0, 1, True, "", False, bindings)
     if kernel.shader == "run_clear":
         (out,) = kernel.outputs
-        return RunKey(kernel.shader, out.dtype, 0, 4 if _in_fours(out) else 1, True, bindings)
-    _, columns, levels = _numbers(kernel)
+        return RunKey(kernel.shader, out.dtype, 0, 4 if _in_fours(out) else 1, True, "", False, bindings)
+    _, columns, levels, how, fold = kernel.attributes
+    assert isinstance(columns, int) and isinstance(levels, int) and isinstance(how, str)
     values, sums = kernel.inputs[-1 if kernel.shader == "run_part" else 3], kernel.outputs[0]
     four = columns % 4 == 0 and _in_fours(values) and _in_fours(sums)
-    return RunKey(kernel.shader, values.dtype, levels, 4 if four else 1, columns == 1, bindings)
+    return RunKey(kernel.shader, values.dtype, levels, 4 if four else 1, columns == 1, how, bool(fold), bindings)
 
 
 def _in_fours(operand: Operand) -> bool:
@@ -121,22 +125,29 @@ def _bounds(m: Module, key: RunKey, abilities: Abilities) -> None:
 
 
 class _Totals:
-    """Sums under way, of neighbouring columns."""
+    """What runs combine to, under way, for neighbouring columns."""
 
-    def __init__(self, m: Module, key: RunKey) -> None:
-        self._m, self._dtype, self._each = m, _accumulate(key.dtype), key.each
+    def __init__(self, m: Module, key: RunKey, tensor: Tensor, first: Value) -> None:
+        """``first``: where in ``tensor`` an extreme starts from; it may be met again."""
+        self._m, self._key, self._dtype = m, key, _accumulate(key.dtype)
         register = functions.register_type(m, self._dtype)
-        self._variables = [m.variable(register, m.const(register, 0)) for _ in range(key.each)]
+        if key.how in ("add", "mul"):
+            begin = [m.const(register, int(key.how == "mul"))] * key.each
+        else:
+            begin = self._load(tensor, first)
+        self._variables = [m.variable(register, value) for value in begin]
+
+    def _load(self, tensor: Tensor, at: Value) -> list[int]:
+        return tensor.load_each(at.id) if self._key.each == 4 else [tensor.load(at.id)]
 
     def add(self, tensor: Tensor, at: Value) -> None:
         m = self._m
-        loaded = tensor.load_each(at.id) if self._each == 4 else [tensor.load(at.id)]
-        for variable, value in zip(self._variables, loaded, strict=True):
-            m.set(variable, functions.emit(m, "add", self._dtype, self._dtype, (m.get(variable), value)))
+        for variable, value in zip(self._variables, self._load(tensor, at), strict=True):
+            m.set(variable, functions.emit(m, self._key.how, self._dtype, self._dtype, (m.get(variable), value)))
 
     def write(self, tensor: Tensor, at: Value, dtype: DType) -> None:
         values = [functions.round_to(self._m, dtype, self._m.get(variable)) for variable in self._variables]
-        if self._each == 4:
+        if self._key.each == 4:
             tensor.store_each(at.id, values)
         else:
             tensor.store(at.id, values[0])
@@ -166,19 +177,23 @@ def _part(m: Module, key: RunKey, abilities: Abilities) -> None:
         size = RUN**key.levels
         ends = [Value(m, places.load((starts[0] + block * size + k).id)) for k in (0, size - 1)]
         with m.if_(ends[0].equals(ends[1]).id):
-            totals = _Totals(m, key)
-            with m.loop(m.u(0), m.u(RUN), m.u(1)) as k:
-                entry = block * RUN + Value(m, k)
+
+            def at(k: Value) -> Value:
+                entry = block * RUN + k
                 if smallest:
                     entry = Value(m, orders[0].load((starts[1] + entry).id)).bitcast(m.u32)
-                totals.add(values, starts[-2] + entry * columns + column)
+                return starts[-2] + entry * columns + column
+
+            totals = _Totals(m, key, values, at(number.like(0)))
+            with m.loop(m.u(0), m.u(RUN), m.u(1)) as k:
+                totals.add(values, at(Value(m, k)))
             totals.write(sums, starts[-1] + block * columns + column, dtypes[-1])
 
 
 def _sum(m: Module, key: RunKey, abilities: Abilities) -> None:
-    """Bindings: places in order, the order, bounds of runs, and values in; sums out.
+    """Bindings: places in order, the order, bounds of runs, and values in; combined values out.
 
-    The invocations of a run's first entry add it up as far as its block reaches; `_long` does the others.
+    The invocations of a run's first entry take those that lie in one block; `_long` does the others.
     """
     dtypes = [dt.int32, dt.int32, dt.int32, key.dtype, key.dtype]
     fours = (3, 4) if key.each == 4 else ()
@@ -189,19 +204,27 @@ def _sum(m: Module, key: RunKey, abilities: Abilities) -> None:
         begin, column = _split(m, key, number, columns)
         place = Value(m, places.load((starts[0] + begin).id)).bitcast(m.u32)
         first, end = (Value(m, bounds.load((starts[2] + place * 2 + k).id)).bitcast(m.u32) for k in (0, 1))
-        with m.if_(first.equals(begin).id):
-            totals = _Totals(m, key)
-            block = (begin / RUN + 1) * RUN
-            with m.loop(begin.id, (block < end).select(block, end).id, m.u(1)) as k:
-                entry = Value(m, order.load((starts[1] + Value(m, k)).id)).bitcast(m.u32)
-                totals.add(values, starts[3] + entry * columns + column)
-            totals.write(out, starts[4] + place * columns + column, key.dtype)
+        target = starts[4] + place * columns + column
+
+        def at(k: Value) -> Value:
+            return starts[3] + Value(m, order.load((starts[1] + k).id)).bitcast(m.u32) * columns + column
+
+        last = key.how == "last"
+        inside = first.equals(begin) if last else first.equals(begin) & (end <= (begin / RUN + 1) * RUN)
+        with m.if_(inside.id):
+            totals = _Totals(m, key, values, at(end - 1 if last else begin))
+            if key.fold:
+                totals.add(out, target)
+            if not last:
+                with m.loop(begin.id, end.id, m.u(1)) as k:
+                    totals.add(values, at(Value(m, k)))
+            totals.write(out, target, key.dtype)
 
 
 def _long(m: Module, key: RunKey, abilities: Abilities) -> None:
     """Bindings: as of `_sum`, with the sums of blocks from small to large after the values.
 
-    Of the invocations for the ends of blocks, those add a run up at which it leaves the block that it began in.
+    Of the invocations for the ends of blocks, those combine a run at which it leaves the block that it began in.
     """
     dtypes = [dt.int32, dt.int32, dt.int32, key.dtype, *[_accumulate(key.dtype)] * key.levels, key.dtype]
     fours = range(3, len(dtypes)) if key.each == 4 else ()
@@ -213,8 +236,16 @@ def _long(m: Module, key: RunKey, abilities: Abilities) -> None:
         after = (block + 1) * RUN
         place = Value(m, places.load((starts[0] + after - 1).id)).bitcast(m.u32)
         begin, end = (Value(m, bounds.load((starts[2] + place * 2 + k).id)).bitcast(m.u32) for k in (0, 1))
+        target = starts[-1] + place * columns + column
+
+        def at(entry: Value, level: int) -> Value:
+            entry = entry / RUN**level if level else Value(m, order.load((starts[1] + entry).id)).bitcast(m.u32)
+            return starts[3 + level] + entry * columns + column
+
         with m.if_(((begin >= block * RUN) & (end > after)).id):
-            totals = _Totals(m, key)
+            totals = _Totals(m, key, given[0], at(begin, 0))
+            if key.fold:
+                totals.add(out, target)
             reached = m.variable(m.u32, begin.id)
             for level, upwards in [*((k, True) for k in range(key.levels)), *((k, False) for k in range(key.levels, -1, -1))]:
                 size, now = RUN**level, Value(m, m.get(reached))
@@ -223,7 +254,6 @@ def _long(m: Module, key: RunKey, abilities: Abilities) -> None:
                     larger = (now + (size * RUN - 1)) / (size * RUN) * (size * RUN)
                     stop = (larger < stop).select(larger, stop)
                 with m.loop(now.id, stop.id, m.u(size)) as k:
-                    entry = Value(m, k) / size if level else Value(m, order.load((starts[1] + Value(m, k)).id)).bitcast(m.u32)
-                    totals.add(given[level], starts[3 + level] + entry * columns + column)
+                    totals.add(given[level], at(Value(m, k), level))
                 m.set(reached, (now < stop).select(stop, now).id)
-            totals.write(out, starts[-1] + place * columns + column, key.dtype)
+            totals.write(out, target, key.dtype)

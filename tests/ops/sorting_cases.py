@@ -25,3 +25,40 @@ SORTING = [
     Case("median", lambda m, x: m.median(x * x, 1)[0], of((2, 4)), "dim"),
     Case("nanmedian", lambda m, x: m.nanmedian(x * x, 0, True)[0], of((4, 2)), "dim"),
 ]
+
+
+def _index(m: Any, x: Any, values: Any) -> Any:
+    """Indices in either library, where ``x`` is."""
+    return m.tensor(values, dtype=m.int64, device=x.device)
+
+
+ROWS = [[0, 2, 1], [3, 3, 0], [3, 1, 2], [2, 0, 2]]  # of a [4, 3] tensor along dimension 0: some repeat, some are not named
+APART = [[0, 2, 1], [3, 1, 0]]  # none repeats
+
+
+def _reduced(how: str, include: bool) -> Any:
+    return lambda m, x, y: m.scatter_reduce(x * x, 0, _index(m, x, ROWS), y, how, include_self=include)
+
+
+SCATTERED = [
+    Case("scatter", lambda m, x, y: m.scatter(x * x, 0, _index(m, x, APART), y * y), of((4, 3), (2, 3)), "rows"),
+    Case("scatter", lambda m, x, y: x.scatter(1, _index(m, x, APART).T, y), of((3, 4), (3, 2)), "columns", False),
+    Case("scatter", lambda m, x: m.scatter(x * x, 1, _index(m, x, [[2], [0]]), 1.5), of((3, 4)), "number"),
+    Case("scatter_add", lambda m, x, y: m.scatter_add(x * x, 0, _index(m, x, ROWS), y * y), of((4, 3), (4, 3)), "rows"),
+    Case("scatter_add", lambda m, x, y: x.scatter_add(-1, _index(m, x, ROWS)[:, :2], y), of((5, 4), (4, 2)), "part", False),
+    *(
+        Case("scatter_reduce", _reduced(how, include), of((4, 3), (4, 3), low=0.4), f"{how}{'' if include else ', without'}", how == "prod")
+        for how in ("sum", "prod", "mean", "amax", "amin") for include in (True, False)
+    ),
+    Case("index_add", lambda m, x, y: m.index_add(x * x, 0, _index(m, x, [2, 0, 2]), y * y, alpha=2), of((4, 3), (3, 3)), "rows"),
+    Case("index_add", lambda m, x, y: x.index_add(1, _index(m, x, [2, 0]), y), of((2, 3, 2), (2, 2, 2)), "middle", False),
+    Case("index_copy", lambda m, x, y: m.index_copy(x * x, 1, _index(m, x, [2, 0]), y * y), of((4, 3), (4, 2))),
+    Case("index_fill", lambda m, x: m.index_fill(x * x, 0, _index(m, x, [2, 0]), 1.5), of((4, 3)), "number"),
+    Case("index_fill", lambda m, x, v: m.index_fill(x * x, 1, _index(m, x, [2, 0]), v * v), of((4, 3), ()), "tensor"),
+    Case("index_put", lambda m, x, y: m.index_put(x * x, (_index(m, x, [2, 0]),), y * y), of((4, 3), (2, 3)), "rows"),
+    Case(
+        "index_put", lambda m, x, y: m.index_put(x * x, (_index(m, x, [[2], [0]]), _index(m, x, [1, -1, 1])), y * y, True),
+        of((4, 3), (3,)), "add",
+    ),
+    Case("masked_scatter", lambda m, x, y: m.masked_scatter(x * x, (x > 0).detach(), y * y), of((4, 3), (20,))),
+]  # fmt: skip

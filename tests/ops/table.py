@@ -8,7 +8,7 @@ from typing import Any
 from .case import Case, Shape, of
 from .joining_cases import JOINING
 from .more_cases import MORE
-from .sorting_cases import SORTING
+from .sorting_cases import SCATTERED, SORTING
 
 # Functions of one variable: the interval on which they are smooth.
 UNARY = {
@@ -160,4 +160,4 @@ VIEWS = [
     _view("contiguous", lambda x: x.T.contiguous(), (2, 3)),
 ]
 
-CASES = [*_unary(), *_binary(), *WITH_NUMBERS, *CHOOSING, *REDUCTIONS, *PRODUCTS, *VIEWS, *MORE, *JOINING, *SORTING]
+CASES = [*_unary(), *_binary(), *WITH_NUMBERS, *CHOOSING, *REDUCTIONS, *PRODUCTS, *VIEWS, *MORE, *JOINING, *SORTING, *SCATTERED]
