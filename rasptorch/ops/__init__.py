@@ -52,6 +52,7 @@ from .creation import (
     zeros_like,
 )
 from .diagonals import diag, diag_embed, diagonal, tril, triu
+from .drawing import multinomial, randperm
 from .einsum import einsum
 from .extremes import aminmax, max, min
 from .functions import (
@@ -110,6 +111,22 @@ from .kinds import (
 )
 from .linalg import addmm, bmm, matmul
 from .making import logspace
+from .more_functions import (
+    cdist,
+    cross,
+    deg2rad,
+    dist,
+    frac,
+    heaviside,
+    logit,
+    rad2deg,
+    sinc,
+    take,
+    trace,
+    tril_indices,
+    triu_indices,
+    xlogy,
+)
 from .padding import pad
 from .placing import index_add, index_copy, index_fill, index_put, masked_scatter, scatter, scatter_add, scatter_reduce
 from .products import dot, mm, mv, outer, tensordot, vdot
@@ -118,12 +135,16 @@ from .rearranging import meshgrid, movedim, ravel, swapaxes
 from .rearranging import movedim as moveaxis
 from .rearranging import swapaxes as swapdims
 from .reduction import all, amax, amin, any, argmax, argmin, logsumexp, mean, prod, std, sum, var
+from .running import cummax, cummin, cumprod, cumulative_trapezoid, diff, kron, logcumsumexp, trapezoid
 from .sampling import normal, randint, randint_like
 from .scan import cumsum
+from .searching import bucketize, histc, isin, searchsorted
 from .sharing import from_dlpack, from_numpy, frombuffer
+from .sized import bincount, bincount_async, unique, unique_async, unique_consecutive, unique_consecutive_async
 from .softmax import log_softmax, softmax
 from .sorting import argsort, kthvalue, median, msort, nanmedian, sort, topk
 from .statistics import count_nonzero, nanmean, nansum, norm, std_mean, var_mean
+from .turning import flip, fliplr, flipud, rot90
 from .variants import add, addcdiv, addcmul, copysign, div, hypot, lerp, logaddexp, rsub, signbit, sub
 from .variants import div as divide
 from .variants import div as true_divide
@@ -176,6 +197,8 @@ __all__ = [
     "atan",
     "atan2",
     "bernoulli",
+    "bincount",
+    "bincount_async",
     "bitwise_and",
     "bitwise_left_shift",
     "bitwise_not",
@@ -187,7 +210,9 @@ __all__ = [
     "broadcast_tensors",
     "broadcast_to",
     "can_cast",
+    "bucketize",
     "cat",
+    "cdist",
     "ceil",
     "chunk",
     "clamp",
@@ -201,10 +226,18 @@ __all__ = [
     "cos",
     "cosh",
     "count_nonzero",
+    "cross",
+    "cummax",
+    "cummin",
+    "cumprod",
     "cumsum",
+    "cumulative_trapezoid",
+    "deg2rad",
     "diag",
     "diag_embed",
     "diagonal",
+    "diff",
+    "dist",
     "div",
     "divide",
     "dot",
@@ -221,10 +254,14 @@ __all__ = [
     "finfo",
     "fix",
     "flatten",
+    "flip",
+    "fliplr",
+    "flipud",
     "floor",
     "floor_divide",
     "fmod",
     "from_dlpack",
+    "frac",
     "from_numpy",
     "frombuffer",
     "full",
@@ -234,12 +271,14 @@ __all__ = [
     "greater",
     "greater_equal",
     "gt",
+    "heaviside",
+    "histc",
     "hstack",
+    "hypot",
     "index_add",
     "index_copy",
     "index_fill",
     "index_put",
-    "hypot",
     "iinfo",
     "is_complex",
     "is_floating_point",
@@ -247,8 +286,10 @@ __all__ = [
     "is_tensor",
     "isclose",
     "isfinite",
+    "isin",
     "isinf",
     "isnan",
+    "kron",
     "kthvalue",
     "le",
     "lerp",
@@ -261,10 +302,12 @@ __all__ = [
     "log2",
     "log_softmax",
     "logaddexp",
+    "logcumsumexp",
     "logical_and",
     "logical_not",
     "logical_or",
     "logical_xor",
+    "logit",
     "logspace",
     "logsumexp",
     "lt",
@@ -281,10 +324,11 @@ __all__ = [
     "minimum",
     "mm",
     "moveaxis",
-    "msort",
     "movedim",
+    "msort",
     "mul",
     "mul_add_relu",
+    "multinomial",
     "multiply",
     "mv",
     "nan_to_num",
@@ -307,12 +351,14 @@ __all__ = [
     "pow",
     "prod",
     "promote_types",
+    "rad2deg",
     "rand",
     "rand_like",
     "randint",
     "randint_like",
     "randn",
     "randn_like",
+    "randperm",
     "ravel",
     "reciprocal",
     "relu",
@@ -321,18 +367,21 @@ __all__ = [
     "reshape",
     "result_type",
     "roll",
+    "rot90",
     "round",
     "rsqrt",
     "rsub",
     "scatter",
     "scatter_add",
     "scatter_reduce",
+    "searchsorted",
     "select",
     "set_default_device",
     "sigmoid",
     "sign",
     "signbit",
     "sin",
+    "sinc",
     "sinh",
     "softmax",
     "sort",
@@ -349,25 +398,35 @@ __all__ = [
     "swapaxes",
     "swapdims",
     "t",
+    "take",
     "tan",
     "tanh",
     "tensor",
     "tensordot",
     "tile",
     "topk",
+    "trace",
     "transpose",
+    "trapezoid",
     "tril",
+    "tril_indices",
     "triu",
+    "triu_indices",
     "true_divide",
     "trunc",
     "unbind",
     "unflatten",
+    "unique",
+    "unique_async",
+    "unique_consecutive",
+    "unique_consecutive_async",
     "unsqueeze",
     "var",
     "var_mean",
     "vdot",
     "vstack",
     "where",
+    "xlogy",
     "zeros",
     "zeros_like",
 ]

@@ -188,13 +188,17 @@ def tile(x: Tensor, *dims: Any) -> Tensor:
     return repeat(x, (1,) * (x.ndim - len(counts)) + counts)
 
 
-def repeat_interleave(x: Tensor, repeats: int, dim: int | None = None) -> Tensor:
-    """Every entry along ``dim`` (without it: of the flattened tensor) ``repeats`` times in a row."""
+def repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
+    """Every entry along ``dim`` (without it: of the flattened tensor) ``repeats`` times in a row.
+
+    ``repeats`` may be a vector with a number for each entry; then this waits for their sum, unless ``output_size`` gives it.
+    """
+    if isinstance(repeats, Tensor):
+        from .sized import repeated
+
+        return repeated(x, repeats, dim, output_size)
     if isinstance(repeats, bool) or not isinstance(repeats, int):
-        raise TypeError(
-            f"repeat_interleave: repeats is one whole number, got {type(repeats).__name__}; "
-            "another number for each entry would make the shape depend on values"
-        )
+        raise TypeError(f"repeat_interleave: repeats is one whole number or a tensor, got {type(repeats).__name__}")
     if repeats < 0:
         raise ShapeError(f"repeat_interleave: repeats cannot be negative, got {repeats}")
     if dim is None or x.ndim == 0:

@@ -13,6 +13,7 @@ from . import (
     closeness,
     creation,
     diagonals,
+    drawing,
     extremes,
     joining,
     kinds,
@@ -20,15 +21,20 @@ from . import (
     products,
     random,
     rearranging,
+    running,
+    searching,
     sharing,
+    sized,
     statistics,
     transfer,
+    turning,
     variants,
     views,
 )
 from . import comparison as c
 from . import functions as f
 from . import linalg as m
+from . import more_functions as also
 from . import placing as s
 from . import reduction as r
 from . import sorting as o
@@ -78,6 +84,13 @@ OTHER: dict[str, Callable[..., Any]] = {
     "count_nonzero": statistics.count_nonzero,
     "sort": o.sort, "argsort": o.argsort, "msort": o.msort, "topk": o.topk, "kthvalue": o.kthvalue, "median": o.median,
     "nanmedian": o.nanmedian,
+    "cummax": running.cummax, "cummin": running.cummin, "cumprod": running.cumprod, "logcumsumexp": running.logcumsumexp,
+    "diff": running.diff, "kron": running.kron,
+    "flip": turning.flip, "fliplr": turning.fliplr, "flipud": turning.flipud, "rot90": turning.rot90,
+    "histc": searching.histc, "isin": searching.isin,
+    "bincount": sized.bincount, "unique": sized.unique, "unique_consecutive": sized.unique_consecutive,
+    "multinomial": drawing.multinomial,
+    "cross": also.cross, "dist": also.dist, "trace": also.trace, "take": also.take,
     "dot": products.dot, "vdot": products.vdot, "mv": products.mv, "mm": products.mm, "outer": products.outer,
     "new_zeros": making.new_zeros, "new_ones": making.new_ones, "new_full": making.new_full, "new_empty": making.new_empty,
     "new_tensor": making.new_tensor,

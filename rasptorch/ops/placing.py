@@ -78,6 +78,11 @@ def read(g: Tensor, places: Tensor) -> Tensor:
     return select_rows(reshape(g, -1), places)
 
 
+def scattered_sum(shape: tuple[int, ...], places: Tensor, values: Tensor) -> Tensor:
+    """Zeros of ``shape`` with every one of ``values`` added at its row-major place."""
+    return reshape(sum_into(math.prod(shape), places, reshape(values, -1)), shape)
+
+
 # -- one index per element ----------------------------------------------------------------------------------------
 def _grad_scatter(n: Node, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
     (places,) = n.values()

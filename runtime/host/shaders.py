@@ -15,7 +15,7 @@ from .pooling import max_pool, max_pool_back, max_pool_pick
 from .record import Binding, Runner, Workers
 from .resampling import resample
 from .rows import rows
-from .sorting import combine_into, sort
+from .sorting import combine_into, search, sort
 
 KERNELS: Final[dict[str, Callable[[ShaderKernel, Binding, Workers], Runner]]] = {
     "combine_into": combine_into,
@@ -26,6 +26,7 @@ KERNELS: Final[dict[str, Callable[[ShaderKernel, Binding, Workers], Runner]]] = 
     "pick": move,
     "put": move,
     "resample": resample,
+    "search": search,
     "softmax": rows,
     "sort": sort,
     "sum_into": combine_into,

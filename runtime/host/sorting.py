@@ -66,6 +66,23 @@ def sort(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
     return run
 
 
+def search(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
+    """How many entries of a sorted row come before each value."""
+    rows, length, count, right, shared = kernel.attributes
+    assert isinstance(rows, int) and isinstance(length, int) and isinstance(count, int)
+    dtype = kernel.inputs[0].dtype
+    sequence = binding.rows(kernel.inputs[0], (1 if shared else rows, length))
+    wanted = binding.rows(kernel.inputs[1], (rows, count))
+    out = binding.rows(kernel.outputs[0], (rows, count))
+
+    def run(values: Sequence[float]) -> None:
+        keys, given = sort_keys(dtype, sequence), sort_keys(dtype, wanted)
+        for k in range(rows):
+            out[k] = np.searchsorted(keys[0 if shared else k], given[k], side="right" if right else "left")
+
+    return run
+
+
 def _sum_by_place(index: Array, values: Array, rows: int) -> tuple[Array, Array]:
     """The places that are named, and the sums there: entries sorted by place, runs added up, long ones in pieces so that rounding
     errors stay small.

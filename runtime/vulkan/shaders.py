@@ -20,7 +20,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from . import moves, pooling, resampling, rows, runs, scans, sorting
+from . import moves, pooling, resampling, rows, runs, scans, search, sorting
 
 FAMILIES: Final[dict[str, ModuleType]] = {
     "log_softmax": rows,
@@ -37,6 +37,7 @@ FAMILIES: Final[dict[str, ModuleType]] = {
     "run_sum": runs,
     "scan": scans,
     "scan_sums": scans,
+    "search": search,
     "softmax": rows,
     "sort_count": sorting,
     "sort_move": sorting,

@@ -119,7 +119,7 @@ class Entries:
         return [nan.select(word.like(0xFFFFFFFF), zero.select(z, word)) for word, z in zip(turned, zeros, strict=True)]
 
 
-def _before(a: Sequence[Value], b: Sequence[Value]) -> tuple[Value, Value]:
+def before(a: Sequence[Value], b: Sequence[Value]) -> tuple[Value, Value]:
     """Whether key ``a`` comes before ``b``, and whether they are equal."""
     less, same = a[0] < b[0], a[0].equals(b[0])
     for x, y in zip(a[1:], b[1:], strict=True):
@@ -149,7 +149,7 @@ def _rank(m: Module, key: SortKey, abilities: Abilities) -> None:
         place = m.variable(m.u32, line.id)
         with m.loop(m.u(0), length.id, m.u(1)) as k:
             other = Value(m, k)
-            less, same = _before(source.key(source.words(line + other)), mine)
+            less, same = before(source.key(source.words(line + other)), mine)
             counts = less | (same & (other < entry))
             m.set(place, (Value(m, m.get(place)) + counts.select(number.like(1), 0)).id)
         found = Value(m, m.get(place))

@@ -8,6 +8,7 @@ from typing import Any
 from .case import Case, Shape, of
 from .joining_cases import JOINING
 from .more_cases import MORE
+from .running_cases import CASES as RUNNING
 from .sorting_cases import SCATTERED, SORTING
 
 # Functions of one variable: the interval on which they are smooth.
@@ -160,4 +161,4 @@ VIEWS = [
     _view("contiguous", lambda x: x.T.contiguous(), (2, 3)),
 ]
 
-CASES = [*_unary(), *_binary(), *WITH_NUMBERS, *CHOOSING, *REDUCTIONS, *PRODUCTS, *VIEWS, *MORE, *JOINING, *SORTING, *SCATTERED]
+CASES = [*_unary(), *_binary(), *WITH_NUMBERS, *CHOOSING, *REDUCTIONS, *PRODUCTS, *VIEWS, *MORE, *JOINING, *SORTING, *SCATTERED, *RUNNING]

@@ -1,0 +1,182 @@
+"""Operations whose result has a shape that depends on values: they wait for one number, the size, and say so.
+
+In a Trio task each of them has a form to be awaited, with ``_async`` at the end of its name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from ..runtime import dtype as dt
+from ..runtime.errors import BlockingInTrio, DTypeError, ShapeError
+from ..runtime.layout import layout_of
+from ..runtime.waiting import in_trio_task
+from ..tensor import Tensor, _axis
+from .comparison import ne
+from .creation import counted, filled
+from .joining import cat
+from .moving import put_rows, select_rows
+from .reduction import amax, amin
+from .scan import cumsum
+from .scattering import sum_into
+from .searching import places
+from .sorting import sorted_rows
+from .views import cast, narrow, reshape
+
+
+@dataclass(slots=True)
+class Sized:
+    """A result of which only the size is missing: ``finish`` makes it from the numbers in ``size``."""
+
+    size: Tensor
+    finish: Callable[[list[int]], Any]
+
+    def now(self, name: str, instead: str) -> Any:
+        readback = self.size.readback()
+        if in_trio_task() and not readback.is_done():
+            raise BlockingInTrio(f"{name}: the size of the result depends on values and would block the Trio loop: {instead}")
+        return self.finish([int(n) for n in readback.wait().reshape(-1)])
+
+    async def later(self) -> Any:
+        return self.finish([int(n) for n in (await self.size.readback()).reshape(-1)])
+
+
+# -- equal entries ------------------------------------------------------------------------------------------------
+def _runs(x: Tensor, flat: Tensor, order: Tensor | None, return_inverse: bool, return_counts: bool) -> Sized:
+    """``flat`` (entries, equal ones side by side) without repetition; ``order`` are their places in ``x``."""
+    length = flat.shape[0]
+    layout = layout_of(x.device, dt.int32, (1,))
+    changes = cast(ne(narrow(flat, 0, 1, length - 1), narrow(flat, 0, 0, length - 1)), dt.int32)
+    number = cat([filled("unique", layout, 0), cumsum(changes, 0, dtype=dt.int32)], 0)
+
+    def finish(size: list[int]) -> Any:
+        count = size[0] + 1
+        wanted = counted("index", layout_of(x.device, dt.int32, (1, count)), 0, 1)
+        first = reshape(places(reshape(number, (1, length)), wanted, False), -1)
+        out: list[Tensor] = [select_rows(flat, first)]
+        if return_inverse:
+            inverse = number if order is None else reshape(put_rows(length, order, reshape(number, (1, length))), -1)
+            out.append(reshape(cast(inverse, dt.int64), x.shape))
+        if return_counts:
+            end = filled("unique", layout, length)
+            after = cat([narrow(first, 0, 1, count - 1), end], 0)
+            out.append(cast(after - first, dt.int64))
+        return out[0] if len(out) == 1 else tuple(out)
+
+    return Sized(narrow(number, 0, length - 1, 1), finish)
+
+
+def _nothing(x: Tensor, return_inverse: bool, return_counts: bool) -> Any:
+    out = [layout_of(x.device, x.dtype, (0,))]
+    out += [layout_of(x.device, dt.int64, x.shape)] * return_inverse + [layout_of(x.device, dt.int64, (0,))] * return_counts
+    made = tuple(Tensor._make(x.device.stream().new_storage(0), 0, layout) for layout in out)
+    return made[0] if len(made) == 1 else made
+
+
+def _unique(x: Tensor, return_inverse: bool, return_counts: bool) -> Sized:
+    values, order = sorted_rows(reshape(x.detach(), (1, x.layout.numel)), False)
+    return _runs(x, reshape(values, -1), order, return_inverse, return_counts)
+
+
+def unique(x: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Any:
+    """The different values among all elements, in ascending order; waits for their number.
+
+    With ``return_inverse`` also, in ``x``'s shape, which of them each element is (int64), with ``return_counts`` how often each occurs
+    (int64). Every NaN is different from all others. In a Trio task: ``await unique_async(...)``.
+    """
+    if not x.layout.numel:
+        return _nothing(x, return_inverse, return_counts)
+    return _unique(x, return_inverse, return_counts).now("unique", "use await rasptorch.unique_async(...)")
+
+
+async def unique_async(x: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Any:
+    """`unique` for Trio tasks."""
+    if not x.layout.numel:
+        return _nothing(x, return_inverse, return_counts)
+    return await _unique(x, return_inverse, return_counts).later()
+
+
+def unique_consecutive(x: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
+    """As `unique`, of the flattened tensor as it is: only neighbours that are equal become one."""
+    if not x.layout.numel:
+        return _nothing(x, return_inverse, return_counts)
+    runs = _runs(x, reshape(x.detach(), -1), None, return_inverse, return_counts)
+    return runs.now("unique_consecutive", "use await rasptorch.unique_consecutive_async(...)")
+
+
+async def unique_consecutive_async(x: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
+    """`unique_consecutive` for Trio tasks."""
+    if not x.layout.numel:
+        return _nothing(x, return_inverse, return_counts)
+    return await _runs(x, reshape(x.detach(), -1), None, return_inverse, return_counts).later()
+
+
+# -- counts -------------------------------------------------------------------------------------------------------
+def _bincount(x: Tensor, weights: Tensor | None, minlength: int) -> Sized:
+    if x.ndim != 1 or x.dtype.category != 1:
+        raise DTypeError(f"bincount: takes a vector of whole numbers, got {x.dtype.name} of shape {list(x.shape)}")
+    if weights is not None and weights.shape != x.shape:
+        raise ShapeError(f"bincount: {x.shape[0]} numbers need as many weights, got shape {list(weights.shape)}")
+    if minlength < 0:
+        raise ValueError(f"bincount: minlength is not negative, got {minlength}")
+    index = cast(x.detach(), dt.int32)
+    dtype = dt.int32 if weights is None else weights.dtype if weights.dtype is dt.float32 else dt.float64
+
+    def finish(size: list[int]) -> Tensor:
+        low, high = size if size else (0, -1)
+        if low < 0:
+            raise ValueError(f"bincount: numbers are not negative, got {low}")
+        values = filled("bincount", layout_of(x.device, dt.int32, x.shape), 1) if weights is None else cast(weights.detach(), dtype)
+        out = sum_into(max(high + 1, minlength), index, values)
+        return cast(out, dt.int64) if weights is None else out
+
+    if not x.shape[0]:
+        return Sized(index, finish)
+    return Sized(cat([reshape(amin(index), 1), reshape(amax(index), 1)], 0), finish)
+
+
+def bincount(x: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
+    """How often (int64) each whole number from 0 occurs in a vector, or the sums of their ``weights``; waits for the largest number.
+
+    In a Trio task: ``await bincount_async(...)``.
+    """
+    made: Tensor = _bincount(x, weights, minlength).now("bincount", "use await rasptorch.bincount_async(...)")
+    return made
+
+
+async def bincount_async(x: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
+    """`bincount` for Trio tasks."""
+    made: Tensor = await _bincount(x, weights, minlength).later()
+    return made
+
+
+# -- repetition ---------------------------------------------------------------------------------------------------
+def repeated(x: Tensor, repeats: Tensor, dim: int | None, output_size: int | None) -> Tensor:
+    """`repeat_interleave` with a number of repetitions for each entry; waits for their sum unless ``output_size`` gives it."""
+    if repeats.dtype.category != 1 or repeats.ndim > 1:
+        got = f"{repeats.dtype.name} of shape {list(repeats.shape)}"
+        raise DTypeError(f"repeat_interleave: repeats are a vector of whole numbers, got {got}")
+    if dim is None or x.ndim == 0:
+        return repeated(reshape(x, -1), repeats, 0, output_size)
+    axis = _axis("repeat_interleave", dim, x.ndim)
+    turned = x.transpose(0, axis)
+    count = turned.shape[0]
+    if repeats.layout.numel not in (1, count):
+        raise ShapeError(f"repeat_interleave: {repeats.layout.numel} repeats for {count} entries along dimension {dim}")
+    ends = cumsum(reshape(cast(repeats.detach(), dt.int32), -1).expand(count), 0, dtype=dt.int32)
+
+    def finish(size: list[int]) -> Tensor:
+        total = size[0] if size else 0
+        wanted = counted("index", layout_of(x.device, dt.int32, (1, total)), 0, 1)
+        rows = reshape(turned, (count, turned.layout.numel // count if count else 0))
+        taken = select_rows(rows, reshape(places(reshape(ends, (1, count)), wanted, True), -1))
+        return reshape(taken, (total, *turned.shape[1:])).transpose(0, axis)
+
+    if output_size is not None:
+        return finish([output_size])
+    made: Tensor = Sized(narrow(ends, 0, max(count - 1, 0), min(count, 1)), finish).now(
+        "repeat_interleave", "give output_size, the sum of the repeats"
+    )
+    return made
