@@ -30,27 +30,31 @@ class Sorted(NamedTuple):
     indices: Tensor
 
 
-def sorted_rows(x: Tensor, descending: bool) -> tuple[Tensor, Tensor]:
-    """The rows of a matrix in order, and the places (int32) the entries had."""
+def sorted_rows(x: Tensor, descending: bool, count: int | None = None) -> tuple[Tensor, Tensor]:
+    """The rows of a matrix in order (the first ``count`` entries of them), and the places (int32) the entries had."""
     source = contiguous(x)
-    key = (source.layout, descending)
+    key = (source.layout, descending, count)
     spec = _specs.get(key)
     if spec is None:
         layout = source.layout
-        outputs = layout_of(layout.device, dt.int32, layout.shape), layout_of(layout.device, layout.dtype, layout.shape)
+        rows, length = layout.shape
+        shape = (rows, length if count is None else count)
+        outputs = layout_of(layout.device, dt.int32, shape), layout_of(layout.device, layout.dtype, shape)
         for out in outputs:
             check_size("sort", out)
-        rows, length = layout.shape
-        work = 100 * rows * length
-        spec = _specs.put(key, CommandSpec("shader", "sort", (layout,), outputs, None, ("sort", work, rows, length, descending, 0)))
+        if count is None:
+            name, attributes = "sort", (100 * rows * length, rows, length, descending, 0)
+        else:
+            name, attributes = "topk", (20 * rows * length, rows, length, descending, count)
+        spec = _specs.put(key, CommandSpec("shader", name, (layout,), outputs, None, (name, *attributes)))
     order, values = x.device.stream().enqueue(spec, [(source.storage.slot, source.offset)])
     places = Tensor._make(order, 0, spec.outputs[0])
-    return tape(Tensor._make(values, 0, spec.outputs[1]), "sort", _grad_sorted, (x,), (places,)), places
+    return tape(Tensor._make(values, 0, spec.outputs[1]), spec.name, _grad_sorted, (x,), (places,), x.shape[1]), places
 
 
 def _grad_sorted(n: Node, g: Tensor) -> tuple[Tensor]:
     (places,) = n.values()
-    return (put_rows(places.shape[1], places, g),)
+    return (put_rows(n.attributes, places, g),)
 
 
 class _Rows:
@@ -105,9 +109,7 @@ def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = 
     rows = _Rows("topk", x, dim)
     if not 0 <= k <= rows.length:
         raise ShapeError(f"topk: {k} entries of dimension {dim}, which has {rows.length} (shape {list(x.shape)})")
-    values, places = sorted_rows(rows.matrix, largest)
-    if k < rows.length:
-        values, places = clone(narrow(values, 1, 0, k)), narrow(places, 1, 0, k)
+    values, places = sorted_rows(rows.matrix, largest, k)
     return Sorted(rows.back(values), cast(rows.back(places), dt.int64))
 
 

@@ -15,7 +15,7 @@ from .pooling import max_pool, max_pool_back, max_pool_pick
 from .record import Binding, Runner, Workers
 from .resampling import resample
 from .rows import rows
-from .sorting import combine_into, search, sort
+from .sorting import combine_into, search, sort, topk
 
 KERNELS: Final[dict[str, Callable[[ShaderKernel, Binding, Workers], Runner]]] = {
     "combine_into": combine_into,
@@ -30,4 +30,5 @@ KERNELS: Final[dict[str, Callable[[ShaderKernel, Binding, Workers], Runner]]] = 
     "softmax": rows,
     "sort": sort,
     "sum_into": combine_into,
+    "topk": topk,
 }

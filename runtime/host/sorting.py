@@ -31,8 +31,8 @@ def sort_keys(dtype: DType, x: Array) -> Array:
     return keys
 
 
-def ordered(dtype: DType, x: Array, descending: bool) -> Array:
-    """The places of each row's entries in sorted order: of equal ones the earlier first, NaN counts as the largest."""
+def ordered(dtype: DType, x: Array, descending: bool, count: int) -> Array:
+    """The places of the first ``count`` of each row's entries in sorted order: of equal ones the earlier first, NaN is the largest."""
     keys = sort_keys(dtype, x)
     length = x.shape[1]
     if keys.dtype == np.int32 and length >= 64:
@@ -42,28 +42,39 @@ def ordered(dtype: DType, x: Array, descending: bool) -> Array:
             np.invert(wide, out=wide)
         wide <<= 32
         wide |= np.arange(length, dtype=np.int64)
+        if 0 < count <= length // 4:
+            wide.partition(count - 1, axis=-1)
+            wide = wide[:, :count]
         wide.sort(axis=-1)
-        return wide.astype(np.int32)
+        return wide[:, :count].astype(np.int32)
     if descending:
         turned = np.argsort(keys[:, ::-1], axis=-1, kind="stable")[:, ::-1]
-        return np.asarray((length - 1 - turned).astype(np.int32))
-    return np.asarray(np.argsort(keys, axis=-1, kind="stable").astype(np.int32))
+        return np.asarray((length - 1 - turned[:, :count]).astype(np.int32))
+    return np.asarray(np.argsort(keys, axis=-1, kind="stable")[:, :count].astype(np.int32))
+
+
+def _in_order(kernel: ShaderKernel, binding: Binding, rows: int, length: int, count: int, descending: bool) -> Runner:
+    source = kernel.inputs[0]
+    x = binding.rows(source, (rows, length))
+    places, values = (binding.rows(o, (rows, count)) for o in kernel.outputs)
+
+    def run(scalars: Sequence[float]) -> None:
+        np.copyto(places, ordered(source.dtype, x, descending, count))
+        np.copyto(values, np.take_along_axis(x, places, axis=-1))
+
+    return run
 
 
 def sort(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
     rows, length, descending, _ = kernel.attributes
     assert isinstance(rows, int) and isinstance(length, int)
-    source, shape = kernel.inputs[0], (rows, length)
-    x = binding.rows(source, shape)
-    outputs = [binding.rows(o, shape) for o in kernel.outputs]
+    return _in_order(kernel, binding, rows, length, length, bool(descending))
 
-    def run(values: Sequence[float]) -> None:
-        order = ordered(source.dtype, x, bool(descending))
-        if len(outputs) > 1:
-            np.copyto(outputs[1], np.take_along_axis(x, order, axis=-1))
-        np.copyto(outputs[0], order)
 
-    return run
+def topk(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
+    rows, length, descending, count = kernel.attributes
+    assert isinstance(rows, int) and isinstance(length, int) and isinstance(count, int)
+    return _in_order(kernel, binding, rows, length, count, bool(descending))
 
 
 def search(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:

@@ -16,6 +16,7 @@ from ..hazards import Access
 from .plan import Kernel, Operand, ShaderKernel
 
 RANKED = 64  # entries up to which each one counts those that come before it
+FEW = 16  # entries that an invocation keeps in registers
 RUN = 64  # sorted entries that are added up together
 LEVELS = 3  # of blocks of blocks: more would be more buffers than a kernel has
 BLOCK = 64  # counts that one invocation adds up on devices of many invocations
@@ -119,6 +120,28 @@ def _sort(stages: Stages, command: ShaderKernel) -> None:
         ordered(stages, x, rows, length, bool(descending), bits, order, values[0] if values else None)
 
 
+def _topk(stages: Stages, command: ShaderKernel) -> None:
+    """A few entries: shares of a row keep theirs, and of those that are kept shares of them, until there is one. More: by sorting."""
+    rows, length, descending, count = command.attributes
+    assert isinstance(rows, int) and isinstance(length, int) and isinstance(count, int)
+    (x,) = command.inputs
+    if not rows * count:
+        return
+    if count > FEW or length <= RANKED:
+        order = stages.room(rows * length)
+        ordered(stages, x, rows, length, bool(descending), 0, order)
+        stages.add("sort_head", 4 * rows * count, [x, order], command.outputs, rows, length, length, 1, count, descending)
+        return
+    given, span = [x], length
+    while True:
+        shares = max(1, min(-(-max(4 * stages.traits.parallelism, 64) // rows), span // (16 * count)))
+        ends = command.outputs if shares == 1 else [stages.room(rows * shares * count)]
+        stages.add("sort_few", (4 + count) * rows * span, given, ends, rows, length, span, shares, count, descending)
+        if shares == 1:
+            return
+        given, span = [x, ends[0]], shares * count
+
+
 # -- what goes to given places ------------------------------------------------------------------------------------
 def _sum_into(stages: Stages, command: ShaderKernel) -> None:
     """Into new memory: zeros first."""
@@ -176,4 +199,5 @@ EXPANSIONS: dict[str, Callable[[Stages, ShaderKernel], None]] = {
     "put": _put,
     "sort": _sort,
     "sum_into": _sum_into,
+    "topk": _topk,
 }

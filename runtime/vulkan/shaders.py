@@ -21,6 +21,7 @@ from types import ModuleType
 from typing import Final
 
 from . import moves, pooling, resampling, rows, runs, scans, search, sorting
+from . import choosing, moves, rows, runs, scans, search, sorting
 
 FAMILIES: Final[dict[str, ModuleType]] = {
     "log_softmax": rows,
@@ -40,6 +41,8 @@ FAMILIES: Final[dict[str, ModuleType]] = {
     "search": search,
     "softmax": rows,
     "sort_count": sorting,
+    "sort_few": choosing,
+    "sort_head": choosing,
     "sort_move": sorting,
     "sort_rank": sorting,
 }

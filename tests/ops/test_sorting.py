@@ -79,6 +79,17 @@ def test_topk(largest: bool, device: str) -> None:
     assert found.indices.tolist() == ([1, 2, 4, 0] if largest else [3, 0, 5, 1]), "the first of equal ones"
 
 
+@pytest.mark.every_driver
+@pytest.mark.parametrize("dtype", TORCH)
+def test_topk_is_the_head_of_the_stable_order(dtype: str, device: str) -> None:
+    for shape, counts in (((3, 40), (2,)), ((2, 300), (1, 5, 16, 17, 299)), ((9000,), (1, 3, 16, 40))):
+        x, y = tied(shape, dtype, device)
+        for largest in (True, False):
+            expected = torch.sort(y, dim=-1, descending=largest, stable=True)
+            for k in counts:
+                compare(x.topk(k, largest=largest), [t[..., :k] for t in expected], f"{shape}, {k}, {largest}")
+
+
 def test_kth_and_medians(device: str) -> None:
     for dtype in ("float32", "int32", "uint8", "float16"):
         x, y = random((5, 8), dtype, device, low=-9, high=9)
