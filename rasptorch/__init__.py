@@ -45,6 +45,7 @@ if _TYPE_CHECKING:
     from . import nn as nn
     from . import optim as optim
     from . import train as train
+    from . import utils as utils
     from .io import load as load
     from .io import save as save
     from .nn import functional as functional
@@ -57,7 +58,7 @@ _attach()
 __version__ = "2.0.0"
 
 # Loaded when first asked for: importing the package stays quick.
-_LAZY_MODULES = ("array_api", "data", "io", "nn", "optim", "train")
+_LAZY_MODULES = ("array_api", "data", "io", "nn", "optim", "train", "utils")
 _LAZY_NAMES = {"load": "io", "profile": "profiler", "record_function": "profiler", "save": "io"}
 
 

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
+from weakref import ref
 
+from .autograd.hooks import Hooks, RemovableHandle
 from .runtime.errors import BlockingInTrio, RasptorchError, ShapeError
 from .runtime.layout import Layout, Shape
 from .runtime.storage import Storage
@@ -24,8 +26,8 @@ if TYPE_CHECKING:
     from .runtime.readback import Readback
 
 
-class GradientLost(RasptorchError, RuntimeError):
-    """The value would leave the tape."""
+class GradientRefused(RasptorchError, RuntimeError):
+    """What was asked for does not go with this tensor's gradients, or with its having none."""
 
 
 class Tensor:
@@ -48,7 +50,7 @@ class Tensor:
     node: Node | None
     is_view: bool
     _is_parameter: bool
-    hooks: list[Callable[[Tensor], Tensor | None]] | None
+    hooks: Hooks | None
 
     def __init__(self, data: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> None:
         from .ops.creation import tensor
@@ -150,14 +152,17 @@ class Tensor:
         self.requires_grad = requires_grad
         return self
 
-    def backward(self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False) -> None:
-        """Add the gradient of this tensor into ``.grad`` of the leaves it came from. Only enqueues.
+    def backward(
+        self, gradient: Tensor | None = None, retain_graph: bool | None = None, create_graph: bool = False,
+        inputs: Sequence[Tensor] | Tensor | None = None,
+    ) -> None:  # fmt: skip
+        """Add the gradient of this tensor into ``.grad`` of the leaves it came from, or of ``inputs`` only. Only enqueues.
 
         ``gradient`` has this tensor's shape; it may be left out for one element.
         """
         from .autograd.engine import backward
 
-        backward([self], [gradient], retain_graph, create_graph)
+        backward([self], [gradient], retain_graph, create_graph, inputs=inputs)
 
     def alias(self) -> Tensor:
         """Another tensor on the same memory with the same history."""
@@ -190,19 +195,39 @@ class Tensor:
         self.node, self.requires_grad = None, False
         return self
 
-    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> Callable[[], None]:
+    def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call ``hook(gradient)`` when this tensor's gradient is complete; what it returns, if not None, replaces it.
 
-        Returns a function that takes the hook away again.
+        The handle that comes back takes the hook away: ``handle.remove()``.
         """
+        return RemovableHandle(self._hooks("register_hook").gradient, hook)
+
+    def register_post_accumulate_grad_hook(self, hook: Callable[[Tensor], None]) -> RemovableHandle:
+        """Call ``hook(tensor)`` after a backward pass has added to this leaf's ``.grad``."""
+        if self.node is not None:
+            raise GradientRefused("register_post_accumulate_grad_hook: only leaves accumulate gradients; see register_hook")
+        return RemovableHandle(self._hooks("register_post_accumulate_grad_hook").accumulated, hook)
+
+    def retain_grad(self) -> None:
+        """Have ``.grad`` set by backward although this tensor is not a leaf."""
+        hooks = self._hooks("retain_grad")
+        if self.node is not None:
+            hooks.retained = ref(self)
+
+    @property
+    def retains_grad(self) -> bool:
+        """Whether `retain_grad` was called on this tensor, which is not a leaf."""
+        hooks = None if self.node is None else self.node.hooks
+        return hooks is not None and hooks.retained is not None and hooks.retained() is self
+
+    def _hooks(self, what: str) -> Hooks:
         if not self.requires_grad:
-            raise RasptorchError("this tensor does not require gradients, so there is nothing to hook")
-        owner: Any = self.node if self.node is not None else self
+            raise GradientRefused(f"{what}: this tensor does not require gradients, so there is nothing to hook")
+        owner: Any = self if self.node is None else self.node
         if owner.hooks is None:
-            owner.hooks = []
-        hooks = owner.hooks
-        hooks.append(hook)
-        return lambda: hooks.remove(hook) if hook in hooks else None
+            owner.hooks = Hooks()
+        found: Hooks = owner.hooks
+        return found
 
     # -- to the host ----------------------------------------------------------------------------------------------
     def readback(self) -> Readback[NDArray[Any]]:
@@ -224,7 +249,7 @@ class Tensor:
             An error for a tensor that requires gradients, which the array would not have; ``force=True`` says that this is meant.
             """
             if self.requires_grad and not force:
-                raise GradientLost(_HAS_GRADIENT.format("numpy()"))
+                raise GradientRefused(_HAS_GRADIENT.format("numpy()"))
             return _now_or_later(self.readback())
 
         def item(self):
@@ -268,7 +293,7 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """A copy of the values, in NumPy's own memory; in a Trio task only when they are there."""
         if self.requires_grad:
-            raise GradientLost(_HAS_GRADIENT.format("np.asarray()"))
+            raise GradientRefused(_HAS_GRADIENT.format("np.asarray()"))
         if copy is False:
             raise ValueError("np.asarray(tensor, copy=False): arrays of tensors are copies; np.from_dlpack shares a cpu tensor's memory")
         value = self._value("np.asarray()")

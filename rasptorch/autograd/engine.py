@@ -7,11 +7,13 @@ alive; independent branches get no ordering from here, so the planner is free to
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from heapq import heappop, heappush
 from typing import TYPE_CHECKING, Any
 
 from ..runtime.errors import RasptorchError, ShapeError
+from . import anomaly
+from .hooks import Hooks
 from .mode import recording
 from .node import Edge, Node
 
@@ -57,29 +59,50 @@ def awaited(roots: Sequence[Edge]) -> dict[Node, int]:
     return counts
 
 
+def _leading(nodes: Iterable[Node], wanted: Wanted) -> set[Node]:
+    """Those of ``nodes`` from which a gradient goes on to what is wanted. Nodes come after those they point at."""
+    found: set[Node] = set()
+    for node in sorted(nodes, key=lambda node: node.number):
+        if node in wanted.nodes or any(_leads(edge, found, wanted) for edge in node.edges):
+            found.add(node)
+    return found
+
+
+def _leads(edge: Edge, nodes: set[Node], wanted: Wanted) -> bool:
+    return edge in nodes if isinstance(edge, Node) else id(edge) in wanted.leaves
+
+
+class Wanted:
+    """The tensors whose gradients were asked for, by the node or leaf that has them; ``found`` by number."""
+
+    def __init__(self, tensors: Sequence[Tensor]) -> None:
+        self.nodes: dict[Node, list[int]] = {}
+        self.leaves: dict[int, list[int]] = {}
+        self.found: dict[int, Tensor] = {}
+        for k, t in enumerate(tensors):
+            if t.node is not None:
+                self.nodes.setdefault(t.node, []).append(k)
+            else:
+                self.leaves.setdefault(id(t), []).append(k)
+
+
 class Run:
-    """One backward pass. ``wanted`` are the tensors whose gradients `grad` returns; None: accumulate into
+    """One backward pass. With ``wanted`` only those gradients are found; without, gradients are added into
     leaves.
     """
 
-    def __init__(self, create_graph: bool, retain_graph: bool, wanted: Sequence[Tensor] | None) -> None:
+    def __init__(self, create_graph: bool, retain_graph: bool, wanted: Wanted | None) -> None:
         self._create_graph = create_graph
         self._retain = retain_graph
         self._gradients: dict[Node, Tensor] = {}
         self._leaves: dict[int, tuple[Tensor, Tensor]] = {}
-        self._wanted_nodes: dict[Node, list[int]] = {}
-        self._wanted_leaves: dict[int, list[int]] = {}
-        for k, t in enumerate(wanted or ()):
-            if t.node is not None:
-                self._wanted_nodes.setdefault(t.node, []).append(k)
-            else:
-                self._wanted_leaves.setdefault(id(t), []).append(k)
-        self.found: dict[int, Tensor] = {}
-        self._only = wanted is not None
+        self._wanted = wanted
+        self._leading: set[Node] | None = None
         self._exposed = False  # users' code saw gradients, and may hold on to them
 
     def execute(self, roots: Sequence[tuple[Edge, Tensor]]) -> None:
         waiting = awaited([edge for edge, _ in roots])
+        leading = self._leading = None if self._wanted is None else _leading(waiting, self._wanted)
         for edge, gradient in roots:
             self._arrive(edge, gradient)
         ready: list[tuple[int, Node]] = []
@@ -89,7 +112,8 @@ class Run:
                 heappush(ready, (-edge.number, edge))
         while ready:
             node = heappop(ready)[1]
-            for edge, passed in zip(node.edges, self._run(node), strict=True):
+            found = self._run(node) if leading is None or node in leading else (None,) * len(node.edges)
+            for edge, passed in zip(node.edges, found, strict=True):
                 if edge is None:
                     continue
                 if passed is not None:
@@ -104,17 +128,42 @@ class Run:
         if node not in self._gradients:  # nothing that reached this node had a gradient for it
             return (None,) * len(node.edges)
         gradient = self._gradients.pop(node)
-        for hook in node.hooks or ():
-            changed = hook(gradient)
-            gradient = gradient if changed is None else changed
-        for wanted in self._wanted_nodes.get(node, ()):
-            self.found[wanted] = gradient
-        if node.hooks or node.foreign:
+        if node.hooks is not None:
+            gradient = self._hooked(node.hooks, gradient)
+        if self._wanted is not None and node in self._wanted.nodes:
+            for number in self._wanted.nodes[node]:
+                self._wanted.found[number] = gradient
+            assert self._leading is not None
+            if not any(_leads(edge, self._leading, self._wanted) for edge in node.edges):
+                return (None,) * len(node.edges)
+        if node.hooks is not None or node.foreign:
             self._exposed = True
-        out = node.gradient(node, gradient)
+        try:
+            out = node.gradient(node, gradient)
+        except Exception as problem:
+            anomaly.explain(node, problem)
+            raise
+        if anomaly.active and anomaly.check_nan:
+            anomaly.look(node, out)
+        if node.hooks is not None:
+            for after in list(node.hooks.after.values()):
+                changed = after(tuple(out), (gradient,))
+                out = out if changed is None else changed
         if not self._retain:
             node.release()
         return out
+
+    def _hooked(self, hooks: Hooks, gradient: Tensor) -> Tensor:
+        """The gradient that a node goes on with."""
+        for before in list(hooks.before.values()):
+            changed = before((gradient,))
+            gradient = gradient if changed is None else changed[0]
+        gradient = hooks.replaced(gradient)
+        keeper = None if hooks.retained is None else hooks.retained()
+        if keeper is not None:
+            kept = gradient if self._create_graph else gradient.detach().clone()
+            keeper.grad = kept if keeper.grad is None else keeper.grad + kept
+        return gradient
 
     def _arrive(self, edge: Edge, gradient: Tensor) -> None:
         if type(edge) is Node:
@@ -128,31 +177,33 @@ class Run:
     def _deliver(self) -> None:
         given: set[int] = set()
         for key, (leaf, total) in self._leaves.items():
-            gradient = total
-            for hook in leaf.hooks or ():
-                changed = hook(gradient)
-                gradient = gradient if changed is None else changed
-            if self._only:
-                for wanted in self._wanted_leaves.get(key, ()):
-                    self.found[wanted] = gradient
-            else:
-                self._accumulate(leaf, gradient, given)
+            if self._wanted is None:
+                gradient = total if leaf.hooks is None else leaf.hooks.replaced(total)
+                self.accumulate(leaf, gradient, given)
+            elif key in self._wanted.leaves:
+                gradient = total if leaf.hooks is None else leaf.hooks.replaced(total)
+                for number in self._wanted.leaves[key]:
+                    self._wanted.found[number] = gradient
 
-    def _accumulate(self, leaf: Tensor, gradient: Tensor, given: set[int]) -> None:
+    def accumulate(self, leaf: Tensor, gradient: Tensor, given: set[int]) -> None:
+        """Add to ``.grad``; ``given`` are the storages that became one in this pass."""
         if leaf.grad is not None:
             if self._create_graph:
                 leaf.grad = leaf.grad + gradient
             else:
                 leaf.grad.add_(gradient)
-            return
-        if not self._create_graph:
-            gradient = gradient.detach()
-            # Two leaves must not share one gradient's memory, nor a leaf the memory of a tensor the user holds.
-            shared = self._exposed or leaf.hooks or id(gradient.storage) in given
-            if shared or gradient.offset or not gradient.layout.contiguous:
-                gradient = gradient.clone()
-            given.add(id(gradient.storage))
-        leaf.grad = gradient
+        else:
+            if not self._create_graph:
+                gradient = gradient.detach()
+                # Two leaves must not share one gradient's memory, nor a leaf the memory of a tensor the user holds.
+                shared = self._exposed or leaf.hooks or id(gradient.storage) in given
+                if shared or gradient.offset or not gradient.layout.contiguous:
+                    gradient = gradient.clone()
+                given.add(id(gradient.storage))
+            leaf.grad = gradient
+        if leaf.hooks is not None and leaf.node is None:
+            for hook in list(leaf.hooks.accumulated.values()):
+                hook(leaf)
 
 
 def _run(outputs: Sequence[Tensor], gradients: Sequence[Tensor], run: Run, create_graph: bool) -> None:
@@ -169,19 +220,31 @@ def _run(outputs: Sequence[Tensor], gradients: Sequence[Tensor], run: Run, creat
 
 def backward(
     tensors: Sequence[Tensor] | Tensor,
-    gradients: Sequence[Tensor | None] | Tensor | None = None,
+    grad_tensors: Sequence[Tensor | None] | Tensor | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
+    inputs: Sequence[Tensor] | Tensor | None = None,
 ) -> None:
-    """Add the gradients of ``tensors`` into ``.grad`` of the leaves they came from.
+    """Add the gradients of ``tensors`` into ``.grad`` of the leaves they came from, or only of ``inputs``.
 
-    ``gradients`` have the tensors' shapes; one may be left out for a tensor of one element. Only enqueues.
+    ``grad_tensors`` have the tensors' shapes; one may be left out for a tensor of one element. Only enqueues.
     """
-    outputs, starts = _pairs(tensors, gradients)
+    outputs, starts = _pairs(tensors, grad_tensors)
     # What the user passed in must not become somebody's .grad.
-    starts = [g if given is None else g.clone() for g, given in zip(starts, _as_list(gradients, len(outputs)), strict=True)]
+    starts = [g if given is None else g.clone() for g, given in zip(starts, _as_list(grad_tensors, len(outputs)), strict=True)]
     retain = create_graph if retain_graph is None else retain_graph
-    _run(outputs, starts, Run(create_graph, retain, None), create_graph)
+    if inputs is None:
+        _run(outputs, starts, Run(create_graph, retain, None), create_graph)
+        return
+    targets = _differentiable("backward", inputs)
+    if not targets:
+        raise GraphError("backward: inputs is empty; leave it out to mean all leaves")
+    wanted = Wanted(targets)
+    run = Run(create_graph, retain, wanted)
+    _run(outputs, starts, run, create_graph)
+    given_storages: set[int] = set()
+    for number, gradient in sorted(wanted.found.items()):
+        run.accumulate(targets[number], gradient, given_storages)
 
 
 def _as_list(value: Any, count: int) -> list[Any]:
@@ -198,26 +261,42 @@ def _pairs(tensors: Any, gradients: Any) -> tuple[list[Tensor], list[Tensor]]:
     return outputs, [_root_gradient(t, g) for t, g in zip(outputs, given, strict=True)]
 
 
+def _differentiable(operation: str, inputs: Any) -> list[Tensor]:
+    wanted = _as_list(inputs, 1)
+    for number, tensor in enumerate(wanted):
+        if not tensor.requires_grad:
+            raise GraphError(f"{operation}: input {number} (shape {list(tensor.shape)}) does not require gradients")
+    return wanted
+
+
 def grad(
     outputs: Sequence[Tensor] | Tensor,
     inputs: Sequence[Tensor] | Tensor,
     grad_outputs: Sequence[Tensor | None] | Tensor | None = None,
     retain_graph: bool | None = None,
     create_graph: bool = False,
-    allow_unused: bool = False,
+    allow_unused: bool | None = None,
+    is_grads_batched: bool = False,
+    materialize_grads: bool = False,
 ) -> tuple[Tensor | None, ...]:
     """The gradients of ``outputs`` with respect to ``inputs``, without touching any ``.grad``.
 
-    An input that the outputs do not depend on is an error, or None with ``allow_unused``.
+    An input that the outputs do not depend on is an error; None with ``allow_unused``, and zeros with ``materialize_grads``. Only
+    what lies between the two is computed.
     """
-    wanted = _as_list(inputs, 1)
-    for number, tensor in enumerate(wanted):
-        if not tensor.requires_grad:
-            raise GraphError(f"grad: input {number} (shape {list(tensor.shape)}) does not require gradients")
+    if is_grads_batched:
+        raise NotImplementedError("grad: is_grads_batched is not there; call grad once for each of the gradients, with retain_graph=True")
+    if materialize_grads and allow_unused is False:
+        raise ValueError("grad: materialize_grads gives zeros for unused inputs, so allow_unused=False means nothing")
+    targets = _differentiable("grad", inputs)
     roots, starts = _pairs(outputs, grad_outputs)
+    wanted = Wanted(targets)
     run = Run(create_graph, create_graph if retain_graph is None else retain_graph, wanted)
     _run(roots, starts, run, create_graph)
-    missing = [k for k in range(len(wanted)) if k not in run.found]
-    if missing and not allow_unused:
+    missing = [k for k in range(len(targets)) if k not in wanted.found]
+    if missing and not allow_unused and not materialize_grads:
         raise GraphError(f"grad: the outputs do not depend on input {missing[0]}; pass allow_unused=True to get None for it")
-    return tuple(run.found.get(k) for k in range(len(wanted)))
+    if materialize_grads:
+        for k in missing:
+            wanted.found[k] = targets[k].detach().new_zeros(targets[k].shape)
+    return tuple(wanted.found.get(k) for k in range(len(targets)))

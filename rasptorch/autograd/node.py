@@ -11,11 +11,14 @@ from itertools import count
 from typing import TYPE_CHECKING, Any, Union
 
 from ..runtime.errors import RasptorchError
+from . import anomaly, recompute
+from .hooks import Hook, Hooks, RemovableHandle
 
 if TYPE_CHECKING:
     from ..runtime.layout import Layout
     from ..runtime.storage import Storage
     from ..tensor import Tensor
+    from .recompute import Frame
 
 Edge = Union["Node", "Tensor", None]
 Gradient = Callable[["Node", "Tensor"], Sequence["Tensor | None"]]
@@ -27,6 +30,25 @@ class SavedTensorError(RasptorchError, RuntimeError):
     """A value that backward needs was overwritten, or already let go of."""
 
 
+class AccumulateGrad:
+    """Where a gradient ends: the leaf ``variable``, whose ``.grad`` it is added to."""
+
+    name = "AccumulateGrad"
+    next_functions: tuple[()] = ()
+
+    def __init__(self, variable: Tensor) -> None:
+        self.variable = variable
+
+    def __repr__(self) -> str:
+        return f"<AccumulateGrad of shape {list(self.variable.shape)}>"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, AccumulateGrad) and other.variable is self.variable
+
+    def __hash__(self) -> int:
+        return id(self.variable)
+
+
 class Node:
     """One taped operation.
 
@@ -34,12 +56,14 @@ class Node:
     wanted. ``saved`` are the values the gradient needs: tensors (with the version they had) and plain Python
     values. ``output`` is the output's storage, if the gradient wants it. ``is_view``: the output looks at its
     first input's memory. ``replaced``: the tensor it made was changed in place and has another node now.
-    ``foreign``: users' code computes the gradient.
+    ``foreign``: users' code computes the gradient. ``again``: the saved values are computed again when they
+    are needed (see `recompute`), by the frame and under the number that are here. ``made_at``: where in the
+    program, if `detect_anomaly` wants to know.
     """
 
     __slots__ = (
-        "__weakref__", "attributes", "edges", "foreign", "gradient", "hooks", "is_view", "name", "number", "output",
-        "replaced", "saved", "versions",
+        "__weakref__", "again", "attributes", "edges", "foreign", "gradient", "hooks", "is_view", "made_at", "name", "number",
+        "output", "replaced", "saved", "versions",
     )  # fmt: skip
 
     def __init__(
@@ -49,15 +73,37 @@ class Node:
         self.gradient = gradient
         self.number = next(_numbers)
         self.edges: tuple[Edge, ...] = tuple([_edge(t) for t in inputs])
+        self.again: tuple[Frame, int] | None = None
+        if recompute.running and recompute.note(self):
+            saved = ()
         self.saved: tuple[Any, ...] | None = saved
         self.versions = [t.storage.version if hasattr(t, "storage") else 0 for t in saved] if saved else ()
         self.attributes = attributes
         self.output: tuple[Callable[[Storage, int, Layout], Tensor], Storage, int, Layout, int] | None = None
-        self.hooks: list[Callable[[Tensor], Tensor | None]] | None = None
+        self.hooks: Hooks | None = None
         self.foreign = self.is_view = self.replaced = False
+        self.made_at = anomaly.place() if anomaly.active else None
 
     def __repr__(self) -> str:
         return f"<{self.name} node {self.number}>"
+
+    @property
+    def next_functions(self) -> tuple[tuple[Node | AccumulateGrad | None, int], ...]:
+        """What each input came from (`AccumulateGrad` for a leaf, None where no gradient goes), paired with 0."""
+        return tuple([(AccumulateGrad(e) if e is not None and not isinstance(e, Node) else e, 0) for e in self.edges])
+
+    def register_hook(self, fn: Hook) -> RemovableHandle:
+        """Call ``fn(grad_inputs, grad_outputs)`` (tuples) after this node ran; what it returns, if not None, replaces the former."""
+        return RemovableHandle(self._hooks().after, fn)
+
+    def register_prehook(self, fn: Hook) -> RemovableHandle:
+        """Call ``fn(grad_outputs)`` (a tuple) before this node runs; what it returns, if not None, replaces them."""
+        return RemovableHandle(self._hooks().before, fn)
+
+    def _hooks(self) -> Hooks:
+        if self.hooks is None:
+            self.hooks = Hooks()
+        return self.hooks
 
     def needs(self, index: int) -> bool:
         """Whether input ``index`` wants its gradient."""
@@ -67,6 +113,9 @@ class Node:
         """The saved values; raises `SavedTensorError` if one was overwritten since or the graph was let go
         of.
         """
+        if self.again is not None:
+            frame, number = self.again
+            return frame.node(number).values()
         saved = self.saved
         if saved is None:
             raise SavedTensorError(
@@ -83,6 +132,9 @@ class Node:
 
     def result(self) -> Tensor:
         """The operation's own output, for gradients that are simplest in terms of it."""
+        if self.again is not None:
+            frame, number = self.again
+            return frame.node(number).result()
         if self.output is None:
             raise SavedTensorError(f"backward through {self.name} a second time: pass retain_graph=True to the first backward")
         make, storage, offset, layout, version = self.output
@@ -93,8 +145,17 @@ class Node:
         tensor.requires_grad = True
         return tensor
 
+    def keep_output(self, out: Tensor) -> None:
+        """The gradient wants ``out``, what this node made: its memory is kept, but not the tensor, which holds this node."""
+        if self.again is None:
+            self.output = (type(out)._make, out.storage, out.offset, out.layout, out.storage.version)
+
     def release(self) -> None:
         """Let go of saved values once the gradient has been computed."""
+        if self.again is not None:
+            frame, number = self.again
+            frame.release(number)
+            self.again, self.saved = None, None
         if self.saved:
             self.saved = None
         self.output = None

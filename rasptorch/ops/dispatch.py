@@ -118,7 +118,7 @@ def tape(
             if type(value) is not float and getattr(value, "requires_grad", False):
                 node = Node(name, gradient, inputs, saved, attributes)
                 if keep_output:
-                    node.output = (Tensor._make, out.storage, out.offset, out.layout, out.storage.version)
+                    node.keep_output(out)
                 out.node = node
                 out.requires_grad = True
                 break

@@ -170,7 +170,7 @@ class Elementwise:
 
     def _keep(self, node: Node, operands: tuple[Any, ...], out: Tensor) -> None:
         if "o" in self._needed(operands):
-            node.output = (Tensor._make, out.storage, out.offset, out.layout, out.storage.version)
+            node.keep_output(out)
 
     def _node(self, operands: tuple[Any, ...], overwritten: Tensor | None = None) -> Node:
         needed = self._needed(operands)

@@ -10,6 +10,7 @@ import os
 import threading
 from typing import Any
 
+from ..autograd.recompute import drawing
 from ..runtime import dtype as dt
 from ..runtime.capture import live
 from ..runtime.command import CommandSpec, Program, Step, step
@@ -106,7 +107,7 @@ def uniform(layout: Layout, generator: Generator | None = None) -> Tensor:
         raise DTypeError(f"rand gives floating-point numbers, not {layout.dtype.name}; use randint")
     check_dtype("rand", layout.device, layout.dtype)
     mask = (_MASKS[layout.dtype],) if layout.dtype in _MASKS else ()
-    draw = (generator or default_generator).draw
+    draw = drawing((generator or default_generator).draw)
     return enqueue(_bits_spec(layout, layout.dtype), (), live(layout.device.stream(), lambda: (*draw(), *mask)))
 
 

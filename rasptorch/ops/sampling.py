@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from ..autograd.recompute import drawing
 from ..runtime import dtype as dt
 from ..runtime.capture import live
 from ..runtime.dtype import DType
@@ -20,7 +21,7 @@ from .views import cast
 
 def _bits(layout: Layout, generator: Generator | None) -> Tensor:
     """32 random bits per element, as int32."""
-    draw = (generator or default_generator).draw
+    draw = drawing((generator or default_generator).draw)
     words = layout_of(layout.device, dt.int32, layout.shape)
     return enqueue(_bits_spec(words, dt.int32), (), live(layout.device.stream(), draw))
 

@@ -20,8 +20,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from . import moves, pooling, resampling, rows, runs, scans, search, sorting
-from . import choosing, moves, rows, runs, scans, search, sorting
+from . import choosing, moves, pooling, resampling, rows, runs, scans, search, sorting
 
 FAMILIES: Final[dict[str, ModuleType]] = {
     "log_softmax": rows,

@@ -241,8 +241,8 @@ def test_hooks_see_and_replace_gradients(device: str) -> None:
     x.register_hook(lambda g: seen.append(g.tolist()))
     y.sum().backward(retain_graph=True)
     assert given_grad(x) == [20, 20] and seen == [[20, 20]]
-    remove()
-    remove()
+    remove.remove()
+    remove.remove()
     y.sum().backward()
     assert given_grad(x) == [22, 22] and seen == [[20, 20], [2, 2]]
     with pytest.raises(rt.RasptorchError, match="does not require gradients"):

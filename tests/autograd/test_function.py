@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import rasptorch as rt
-from rasptorch.autograd import Context, Function, gradcheck, gradgradcheck
+from rasptorch.autograd import Context, Function, gradcheck, gradgradcheck, once_differentiable
 
 
 class Scaled(Function):
@@ -152,9 +152,127 @@ def test_wrong_gradients_are_named(gradient: Any, kind: type[Exception], text: s
 def test_misuse_is_named() -> None:
     with pytest.raises(TypeError, match=r"call Scaled\.apply"):
         Scaled()
-    with pytest.raises(TypeError, match="^Returns.forward returned tuple: a Function has one output"):
-        Returns.apply(leaf(1.0), (rt.ones(1), rt.ones(1)), None)
+    with pytest.raises(TypeError, match="^Returns.forward returned int: a Function returns a tensor"):
+        Returns.apply(leaf(1.0), 3, None)
     with pytest.raises(TypeError, match="^save_for_backward takes tensors, got int"):
         Context(()).save_for_backward(1)  # type: ignore[arg-type]
     with pytest.raises(NotImplementedError, match="static method forward"):
         Function.apply(rt.ones(1))
+
+
+# -- several outputs ------------------------------------------------------------------------------------------
+class SinCos(Function):
+    """Two outputs, both saved."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Any) -> Any:
+        s, c = x.sin(), x.cos()
+        ctx.save_for_backward(s, c)
+        return s, c, "a note"
+
+    @staticmethod
+    def backward(ctx: Context, ds: Any, dc: Any, note: Any) -> Any:
+        assert note is None
+        s, c = ctx.saved_tensors
+        return ds * c - dc * s
+
+
+class Split(Function):
+    """Writes down which gradients came."""
+
+    seen: list[Any] = []
+
+    @staticmethod
+    def forward(x: Any, materialize: bool) -> Any:
+        return x * 1, x * 2, (x > 0)
+
+    @staticmethod
+    def setup_context(ctx: Context, inputs: Any, output: Any) -> None:
+        ctx.set_materialize_grads(inputs[1])
+        ctx.mark_non_differentiable(output[2])
+
+    @staticmethod
+    def backward(ctx: Context, a: Any, b: Any, c: Any) -> Any:
+        Split.seen.append([None if g is None else g.tolist() for g in (a, b, c)])
+        return b, None
+
+
+def test_several_outputs(device: str) -> None:
+    x = rt.tensor([0.3, -0.8], device=device, requires_grad=True)
+    s, c, note = SinCos.apply(x)
+    assert note == "a note"
+    (s * c).sum().backward()
+    assert x.grad is not None
+    assert rt.allclose(x.grad, (x.detach() * 2).cos())
+
+
+def test_derivatives_through_several_outputs() -> None:
+    x = rt.tensor([0.3, -0.8], dtype=rt.float64, requires_grad=True)
+    assert gradcheck(lambda x: SinCos.apply(x)[:2], [x])
+    assert gradgradcheck(lambda x: SinCos.apply(x)[0] * SinCos.apply(x)[1], [x])
+
+
+def test_gradients_that_do_not_come() -> None:
+    x = rt.tensor([1.0, -1.0], requires_grad=True)
+    Split.seen.clear()
+    for materialize in (True, False):
+        _, b, positive = Split.apply(x, materialize)
+        assert not positive.requires_grad
+        b.sum().backward()
+    assert Split.seen == [[[0, 0], [1, 1], [0, 0]], [None, [1, 1], None]]
+
+
+class Doubled(Function):
+    """Changes its argument in place."""
+
+    @staticmethod
+    def forward(ctx: Context, x: Any, returned: bool) -> Any:
+        x.mul_(2)
+        ctx.mark_dirty(x)
+        return x if returned else x.clone()
+
+    @staticmethod
+    def backward(ctx: Context, g: Any) -> Any:
+        return g * 2, None
+
+
+def test_changing_an_argument_in_place() -> None:
+    x = rt.tensor([1.0, 2.0], requires_grad=True)
+    y = x * 3
+    view_before = y[:1]
+    z = Doubled.apply(y, True)
+    assert z is y
+    (y * y).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [72, 144]  # y = 6 x
+    with pytest.raises(RuntimeError, match="taken before its tensor was changed"):
+        view_before * 2
+    with pytest.raises(rt.RasptorchError, match="a leaf that requires gradients was changed"):
+        Doubled.apply(x, True)
+    with pytest.raises(TypeError, match="has to be returned"):
+        Doubled.apply(x * 1, False)
+    with pytest.raises(rt.RasptorchError, match="a view was changed"):
+        Doubled.apply((x * 1)[:1], True)
+
+
+class Rounded(Function):
+    @staticmethod
+    def forward(ctx: Context, x: Any) -> Any:
+        return x * x
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Context, g: Any) -> Any:
+        return g * 7
+
+
+def test_once_differentiable() -> None:
+    x = rt.ones(1, requires_grad=True)
+    (g,) = rt.autograd.grad(Rounded.apply(x).sum(), x, create_graph=True)
+    assert g is not None
+    assert g.tolist() == [7]
+    with pytest.raises(TypeError, match="once_differentiable"):
+        g.sum().backward()
+    Rounded.apply(x).sum().backward()
+    assert x.grad is not None
+    assert x.grad.tolist() == [7]

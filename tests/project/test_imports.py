@@ -68,7 +68,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     # autograd/__init__.py gathers what users name; those two of its modules compute with tensors.
     (
         "tensors",
-        ("tensor", "tensor.*", "printing", "ops", "ops.*", "autograd", "autograd.function", "autograd.gradcheck"),
+        ("tensor", "tensor.*", "printing", "ops", "ops.*", "autograd", "autograd.function", "autograd.gradcheck", "autograd.functional"),
     ),
     ("what is built on tensors", ("*",)),
     ("data and files", ("data", "data.*", "io", "io.*")),

@@ -5,10 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
+
+from tools.layered import Drawing, Item
 
 from .tree import ROOT
 
@@ -81,3 +85,47 @@ def test_results_that_are_nothing_like_the_reference(bad: list[float]) -> None:
 def test_the_page_of_settings_is_current() -> None:
     done = run("tools/settings_doc.py", "--check")
     assert done.returncode == 0, done.stderr
+
+
+# -- drawing ------------------------------------------------------------------------------------------------------
+def test_a_drawing_of_an_expression(tmp_path: Path) -> None:
+    svg, dot = tmp_path / "g.svg", tmp_path / "g.dot"
+    leaves = [part for leaf in ("x=4x3", "w=3x2", "b=2") for part in ("--leaf", leaf)]
+    done = run("tools/draw_backward.py", "(x @ w + b).relu().sum()", *leaves, "-o", str(svg), "-o", str(dot))
+    assert done.returncode == 0, done.stderr
+    root = ElementTree.fromstring(svg.read_text("utf-8"))
+    texts = [t.text for t in root.iter("{http://www.w3.org/2000/svg}text")]
+    assert texts[:3] == ["result", "sum", "float32 []"]
+    assert {"relu", "add", "matmul", "x", "float32 4x3", "w", "b"} <= set(texts)
+    assert dot.read_text("utf-8").count("->") == 6
+
+
+def test_a_drawing_of_a_script(tmp_path: Path) -> None:
+    script, svg = tmp_path / "net.py", tmp_path / "net.svg"
+    script.write_text(
+        "import rasptorch as rt\nnet = rt.nn.Linear(2, 1)\nloss = net(rt.ones(3, 2)).mean()\nother = loss * 2\n", "utf-8"
+    )
+    done = run("tools/draw_backward.py", str(script), "-o", str(svg))
+    assert done.returncode == 0, done.stderr
+    assert "net.weight" in svg.read_text("utf-8") and "net.bias" in svg.read_text("utf-8")
+    done = run("tools/draw_backward.py", str(script), "--tensor", "nothing", "-o", str(svg))
+    assert done.returncode == 1 and "loss, other" in done.stderr
+
+
+def test_drawings_that_cannot_be() -> None:
+    done = run("tools/draw_backward.py", "x + 1")
+    assert done.returncode == 1 and "name 'x' is not defined: give it with --leaf x=4x3" in done.stderr
+    done = run("tools/draw_backward.py", "rt.ones(2)")
+    assert done.returncode == 1 and "no graph to draw" in done.stderr
+
+
+def test_layers_keep_their_distance() -> None:
+    edges = [(0, 1), (0, 2), (1, 3), (2, 3), (0, 3), (3, 4), (3, 5), (3, 6)]
+    drawing = Drawing([Item([f"node number {k}"]) for k in range(7)], edges)
+    for start, end in edges:
+        assert drawing.places[start].layer < drawing.places[end].layer
+    for row in drawing.layers:
+        boxes = [(drawing.places[n].x - drawing.places[n].width / 2, drawing.places[n].x + drawing.places[n].width / 2) for n in row]
+        assert all(left < other for (_, left), (other, _) in pairwise(boxes))
+    with pytest.raises(ValueError, match="circles"):
+        Drawing([Item(["a"]), Item(["b"])], [(0, 1), (1, 0)])
