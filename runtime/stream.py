@@ -7,6 +7,7 @@ it once. Nothing here waits, except that a script with too many submissions in f
 from __future__ import annotations
 
 from collections import deque
+from contextlib import contextmanager
 from itertools import count
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, Final
@@ -22,7 +23,7 @@ from .interrupts import Uninterrupted
 from .storage import Slot, Storage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from .command import CommandSpec
     from .device import Device
@@ -47,6 +48,7 @@ class Stream:
         self._unfinished: deque[tuple[int, Any, Plan]] = deque()
         self._done = 0
         self._crowded = False
+        self._held = 0  # blocks of `together` that are open
         self._wanted: list[Fence] = []  # what the next submission has to wait for because the user said so
         self.capturing: Recording | None = None
 
@@ -123,7 +125,7 @@ class Stream:
             if watched:
                 self._tell_enqueued(spec, began)
             now = settings.current
-            if (batch.commands >= now.flush_commands or batch.nbytes >= now.idle_bytes) and self.capturing is None:
+            if batch.commands >= now.flush_commands or batch.nbytes >= now.idle_bytes:
                 self._maybe_flush(batch, now)
         return made
 
@@ -152,7 +154,23 @@ class Stream:
             if readback is not None:
                 readback.move_aside(self)
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """What is enqueued in this block is not torn apart by a flush that only the amount of work asked for."""
+        with self._lock:
+            self._held += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._held -= 1
+                now, batch = settings.current, self._batch
+                if batch.commands and (batch.commands >= now.flush_commands or batch.nbytes >= now.idle_bytes):
+                    self._maybe_flush(batch, now)
+
     def _maybe_flush(self, batch: Batch, now: settings.Settings) -> None:
+        if self.capturing is not None or self._held:
+            return
         full = batch.commands >= now.flush_commands or batch.nbytes >= now.flush_bytes
         if full or self.submitted == self.completed():
             with Uninterrupted():

@@ -12,6 +12,7 @@ from ..tensor import Tensor
 from .arithmetic import where
 from .comparison import eq, ge, gt, le, logical_and, logical_or, lt, ne
 from .elementwise import Elementwise
+from .outputs import converts_out
 
 Triple = tuple[Any, Any, Any]
 INF = float("inf")
@@ -68,10 +69,11 @@ def _bounded(name: str, low: Any, high: Any) -> tuple[Elementwise, tuple[Any, ..
     return (clamp_min, (low,)) if high is None else (_clamp, (low, high))
 
 
-def clamp(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
-    """``x``, but at least ``min`` and at most ``max`` (numbers or tensors; ``max`` wins). NaN stays NaN."""
+@converts_out
+def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Any = None) -> Tensor:
+    """``input``, but at least ``min`` and at most ``max`` (numbers or tensors; ``max`` wins). NaN stays NaN."""
     operation, bounds = _bounded("clamp", min, max)
-    return operation(x, *bounds)
+    return operation(input, *bounds)
 
 
 def clamp_(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
@@ -92,9 +94,9 @@ def _fill_value(name: str, x: Tensor, mask: Any, value: Any) -> Any:
     return (bool, int, float)[x.dtype.category](value)
 
 
-def masked_fill(x: Tensor, mask: Tensor, value: Any) -> Tensor:
-    """``value`` where ``mask`` is true, ``x`` elsewhere, in ``x``'s dtype."""
-    return _masked_fill(x, mask, _fill_value("masked_fill", x, mask, value))
+def masked_fill(input: Tensor, mask: Tensor, value: Any) -> Tensor:
+    """``value`` where ``mask`` is true, ``input`` elsewhere, in ``input``'s dtype."""
+    return _masked_fill(input, mask, _fill_value("masked_fill", input, mask, value))
 
 
 def masked_fill_(x: Tensor, mask: Tensor, value: Any) -> Tensor:
@@ -112,9 +114,12 @@ def _or(value: float | None, dtype: DType, sign: float) -> float:
     return sign * _LARGEST[dtype.name] if value is None else float(value)
 
 
-def nan_to_num(x: Tensor, nan: float | None = None, posinf: float | None = None, neginf: float | None = None) -> Tensor:
+@converts_out
+def nan_to_num(
+    input: Tensor, nan: float = 0.0, posinf: float | None = None, neginf: float | None = None, *, out: Any = None
+) -> Tensor:  # fmt: skip
     """Numbers in place of NaN (0) and the infinities (the largest and the least number of the dtype)."""
-    if not x.dtype.is_floating_point:
-        return x.clone()
-    finite = where(eq(x, INF), _or(posinf, x.dtype, 1.0), where(eq(x, -INF), _or(neginf, x.dtype, -1.0), x))
-    return where(ne(x, x), 0.0 if nan is None else float(nan), finite)
+    if not input.dtype.is_floating_point:
+        return input.clone()
+    finite = where(eq(input, INF), _or(posinf, input.dtype, 1.0), where(eq(input, -INF), _or(neginf, input.dtype, -1.0), input))
+    return where(ne(input, input), float(nan), finite)

@@ -18,6 +18,7 @@ from ..runtime.errors import DTypeError, ShapeError
 from ..runtime.layout import Layout, layout_of
 from ..tensor import Tensor
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, enqueue_into
+from .outputs import makes_out
 
 _default: list[str | Device] = ["cpu"]
 _filled = SpecCache()
@@ -164,30 +165,38 @@ def halves(number: int) -> tuple[int, int]:
     return low - (1 << 32) if low >> 31 else low, number >> 32
 
 
-def full(*size: Any, fill_value: Any = None, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
-    """``full(size, fill_value)``: a tensor of one value. The dtype follows from the value unless given."""
-    if fill_value is None:
-        if len(size) != 2:
-            raise TypeError("full(size, fill_value) takes a shape and a value")
-        *size_given, fill_value = size
-        size = tuple(size_given)
+@makes_out
+def full(
+    size: Any, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None
+) -> Tensor:  # fmt: skip
+    """A tensor of one value. The dtype follows from the value unless given."""
     wanted = dt.of_scalar(fill_value) if dtype is None else dt.as_dtype(dtype)
-    layout = layout_of(device_of(device), wanted, shape_of("full", size))
-    made = filled("full", layout, fill_value)
+    return _marked(filled("full", layout_of(device_of(device), wanted, shape_of("full", (size,))), fill_value), requires_grad)
+
+
+def _marked(made: Tensor, requires_grad: bool) -> Tensor:
     return made.requires_grad_() if requires_grad else made
 
 
-def zeros(*size: Any, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False) -> Tensor:
-    return full(shape_of("zeros", size), 0, dtype=dtype, device=device, requires_grad=requires_grad)
+def floating(dtype: Any) -> DType:
+    """float32 unless another dtype is given."""
+    return dt.float32 if dtype is None else dt.as_dtype(dtype)
 
 
-def ones(*size: Any, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False) -> Tensor:
-    return full(shape_of("ones", size), 1, dtype=dtype, device=device, requires_grad=requires_grad)
+@makes_out
+def zeros(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None) -> Tensor:
+    return full(shape_of("zeros", size), 0, dtype=floating(dtype), device=device, requires_grad=requires_grad)
 
 
-def empty(*size: Any, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False) -> Tensor:
+@makes_out
+def ones(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None) -> Tensor:
+    return full(shape_of("ones", size), 1, dtype=floating(dtype), device=device, requires_grad=requires_grad)
+
+
+@makes_out
+def empty(*size: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None) -> Tensor:
     """A tensor whose values are whatever the memory holds."""
-    layout = layout_of(device_of(device), dt.as_dtype(dtype), shape_of("empty", size))
+    layout = layout_of(device_of(device), floating(dtype), shape_of("empty", size))
     check_size("empty", layout)
     made = Tensor._make(layout.device.stream().new_storage(layout.nbytes), 0, layout)
     return made.requires_grad_() if requires_grad else made
@@ -198,21 +207,25 @@ def _like(other: Tensor, dtype: Any, device: Any) -> Layout:
     return layout_of(other.device if device is None else device_of(device), wanted, other.shape)
 
 
-def full_like(other: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Tensor:
-    return filled("full_like", _like(other, dtype, device), fill_value)
+def full_like(input: Tensor, fill_value: Any, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """A tensor of one value in the shape of another, with its dtype and on its device unless told otherwise."""
+    return _marked(filled("full_like", _like(input, dtype, device), fill_value), requires_grad)
 
 
-def zeros_like(other: Tensor, *, dtype: Any = None, device: Any = None) -> Tensor:
-    return filled("zeros_like", _like(other, dtype, device), 0)
+def zeros_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Zeros in the shape of another tensor, with its dtype and on its device unless told otherwise."""
+    return _marked(filled("zeros_like", _like(input, dtype, device), 0), requires_grad)
 
 
-def ones_like(other: Tensor, *, dtype: Any = None, device: Any = None) -> Tensor:
-    return filled("ones_like", _like(other, dtype, device), 1)
+def ones_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """Ones in the shape of another tensor, with its dtype and on its device unless told otherwise."""
+    return _marked(filled("ones_like", _like(input, dtype, device), 1), requires_grad)
 
 
-def empty_like(other: Tensor, *, dtype: Any = None, device: Any = None) -> Tensor:
-    layout = _like(other, dtype, device)
-    return empty(layout.shape, dtype=layout.dtype, device=layout.device)
+def empty_like(input: Tensor, *, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+    """As `empty`, in the shape of another tensor, with its dtype and on its device unless told otherwise."""
+    layout = _like(input, dtype, device)
+    return empty(layout.shape, dtype=layout.dtype, device=layout.device, requires_grad=requires_grad)
 
 
 # -- counting -----------------------------------------------------------------------------------------------------
@@ -245,7 +258,8 @@ def counted(operation: str, layout: Layout, start: float, increment: float) -> T
     return enqueue(spec, (), (start, increment))
 
 
-def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False) -> Tensor:
+@makes_out
+def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None) -> Tensor:
     """``arange(end)``, ``arange(start, end)`` or ``arange(start, end, step)``; ``end`` itself is left out."""
     if not 1 <= len(bounds) <= 3:
         raise TypeError(f"arange takes 1 to 3 bounds, got {len(bounds)}")
@@ -262,16 +276,22 @@ def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: b
     return made.requires_grad_() if requires_grad else made
 
 
-def linspace(start: float, end: float, steps: int, *, dtype: Any = dt.float32, device: Any = None) -> Tensor:
+@makes_out
+def linspace(
+    start: float, end: float, steps: int, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None
+) -> Tensor:  # fmt: skip
     """``steps`` evenly spaced values from ``start`` to ``end``, both included."""
     if steps < 0:
         raise ShapeError(f"linspace: steps cannot be negative, got {steps}")
     values = np.linspace(start, end, steps)
-    return tensor(values, dtype=dtype, device=device)
+    return tensor(values, dtype=floating(dtype), device=device, requires_grad=requires_grad)
 
 
-def eye(n: int, m: int | None = None, *, dtype: Any = dt.float32, device: Any = None) -> Tensor:
+@makes_out
+def eye(
+    n: int, m: int | None = None, *, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None
+) -> Tensor:  # fmt: skip
     """Ones on the diagonal, zeros elsewhere."""
     rows, columns = shape_of("eye", (n, n if m is None else m))
     row = arange(rows, dtype=dt.int32, device=device).reshape(rows, 1)
-    return (row == arange(columns, dtype=dt.int32, device=device)).to(dt.as_dtype(dtype))
+    return _marked((row == arange(columns, dtype=dt.int32, device=device)).to(floating(dtype)), requires_grad)

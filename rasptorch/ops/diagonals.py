@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from ..autograd.node import Node
 from ..runtime import dtype as dt
 from ..runtime.errors import ShapeError
@@ -10,6 +12,7 @@ from ..tensor import Tensor, _axis
 from .arithmetic import where
 from .comparison import ge, le
 from .creation import counted
+from .outputs import takes_out
 from .views import clone, embed, view
 
 
@@ -39,32 +42,33 @@ def _two(name: str, x: Tensor, dim1: int, dim2: int) -> tuple[int, int]:
     return first, second
 
 
-def diagonal(x: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
     """The elements whose index in ``dim2`` is that in ``dim1`` plus ``offset``, as the last dimension; no copy."""
-    first, second = _two("diagonal", x, dim1, dim2)
-    shape, strides, start = _on_diagonal(x.shape, x.layout.strides, offset, first, second)
-    return view(x, "diagonal", shape, strides, x.offset + start, _grad_diagonal, (x.layout, offset, first, second))
+    first, second = _two("diagonal", input, dim1, dim2)
+    shape, strides, start = _on_diagonal(input.shape, input.layout.strides, offset, first, second)
+    return view(input, "diagonal", shape, strides, input.offset + start, _grad_diagonal, (input.layout, offset, first, second))
 
 
-def diag_embed(x: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
-    """Square matrices, zero but for the last dimension of ``x`` on a diagonal."""
-    if x.ndim == 0:
+def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:
+    """Square matrices, zero but for the last dimension of ``input`` on a diagonal."""
+    if input.ndim == 0:
         raise ShapeError("diag_embed: needs at least 1 dimension, got a 0-d tensor")
-    first, second = _axis("diag_embed", dim1, x.ndim + 1), _axis("diag_embed", dim2, x.ndim + 1)
+    first, second = _axis("diag_embed", dim1, input.ndim + 1), _axis("diag_embed", dim2, input.ndim + 1)
     if first == second:
         raise ShapeError(f"diag_embed: a diagonal needs two different dimensions, got {dim1} and {dim2}")
-    size = x.shape[-1] + abs(offset)
-    rest = iter(x.shape[:-1])
-    shape = tuple(size if a in (first, second) else next(rest) for a in range(x.ndim + 1))
+    size = input.shape[-1] + abs(offset)
+    rest = iter(input.shape[:-1])
+    shape = tuple(size if a in (first, second) else next(rest) for a in range(input.ndim + 1))
     region, strides, start = _on_diagonal(shape, contiguous_strides(shape), offset, first, second)
-    return embed(x, shape, layout_of(x.device, x.dtype, region, strides), start)
+    return embed(input, shape, layout_of(input.device, input.dtype, region, strides), start)
 
 
-def diag(x: Tensor, diagonal: int = 0) -> Tensor:
-    """A matrix with the vector ``x`` on its diagonal, or a copy of the diagonal of the matrix ``x``."""
-    if x.ndim not in (1, 2):
-        raise ShapeError(f"diag: takes 1 or 2 dimensions, got shape {list(x.shape)}; see diagonal and diag_embed")
-    return diag_embed(x, diagonal) if x.ndim == 1 else clone(_diagonal(x, diagonal))
+@takes_out
+def diag(input: Tensor, diagonal: int = 0, *, out: Any = None) -> Tensor:
+    """A matrix with the vector ``input`` on its diagonal, or a copy of the diagonal of the matrix ``input``."""
+    if input.ndim not in (1, 2):
+        raise ShapeError(f"diag: takes 1 or 2 dimensions, got shape {list(input.shape)}; see diagonal and diag_embed")
+    return diag_embed(input, diagonal) if input.ndim == 1 else clone(_diagonal(input, diagonal))
 
 
 def _triangle(name: str, x: Tensor, offset: int, lower: bool) -> Tensor:
@@ -77,14 +81,16 @@ def _triangle(name: str, x: Tensor, offset: int, lower: bool) -> Tensor:
     return where(kept, x, (False, 0, 0.0)[x.dtype.category])
 
 
-def tril(x: Tensor, diagonal: int = 0) -> Tensor:
+@takes_out
+def tril(input: Tensor, diagonal: int = 0, *, out: Any = None) -> Tensor:
     """Zero above the diagonal number ``diagonal`` of the last two dimensions."""
-    return _triangle("tril", x, diagonal, True)
+    return _triangle("tril", input, diagonal, True)
 
 
-def triu(x: Tensor, diagonal: int = 0) -> Tensor:
+@takes_out
+def triu(input: Tensor, diagonal: int = 0, *, out: Any = None) -> Tensor:
     """Zero below the diagonal number ``diagonal`` of the last two dimensions."""
-    return _triangle("triu", x, diagonal, False)
+    return _triangle("triu", input, diagonal, False)
 
 
 _diagonal = diagonal

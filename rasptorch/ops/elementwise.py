@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import Parameter, Signature
 from typing import Any, Final
 
 import numpy as np
@@ -16,6 +17,7 @@ from ..runtime.errors import DTypeError, RasptorchError, ShapeError
 from ..runtime.layout import Layout, broadcast_shapes, broadcast_strides, layout_of
 from ..tensor import Tensor
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, enqueue_into, result_dtype, same_device
+from .outputs import into
 
 Gradients = Callable[..., Sequence[Any]]
 Build = Callable[[DType, tuple[int, ...]], list[Step]]
@@ -40,6 +42,7 @@ class Elementwise:
         self.name: Final = name
         self.opcode: Final = opcode
         self.arity: Final = arity
+        self.parameters: Final = _PARAMETERS.get(name) or ("input", "other")[:arity]
         self.gradient: Final = gradient
         self._saves: Final = saves.split("|")
         self._saved: Final = tuple(k for k, c in enumerate("abc") if c in saves)
@@ -50,7 +53,28 @@ class Elementwise:
         self._in_place: Final = SpecCache()
         REGISTRY[name] = self
 
-    def __call__(self, *operands: Any) -> Tensor:
+    @property
+    def __signature__(self) -> Signature:
+        kinds = [Parameter(name, Parameter.POSITIONAL_OR_KEYWORD) for name in self.parameters]
+        return Signature([*kinds, Parameter("out", Parameter.KEYWORD_ONLY, default=None)])
+
+    def _named(self, operands: tuple[Any, ...], options: dict[str, Any]) -> Tensor:
+        """A call with operands by name, or ``out``."""
+        out = options.pop("out", None)
+        given = list(operands)
+        for name in self.parameters[len(operands) :]:
+            if name in options:
+                given.append(options.pop(name))
+        if options:
+            raise TypeError(f"{self.name}({', '.join(self.parameters)}, *, out=None) takes no {', '.join(options)}")
+        if out is None:
+            return self(*given)
+        found: Tensor = into(self.name, out, given, lambda: self(*given), converts=True)
+        return found
+
+    def __call__(self, *operands: Any, **options: Any) -> Tensor:
+        if options:
+            return self._named(operands, options)
         key = tuple([x.layout if type(x) is Tensor else type(x) for x in operands])
         spec = self._specs.get(key)
         if spec is None:
@@ -211,6 +235,13 @@ _RECIPES: Final[dict[str, Callable[[DType, tuple[int, ...], int], list[Step]]]] 
     "masked_fill": lambda d, a, n: [step("where", d, (a[1], a[2], a[0]))],
     "mul_add_relu": lambda d, a, n: [step("mul", d, a[:2]), step("add", d, (n, a[2])), step("relu", d, (n + 1,))],
 }
+
+# What operands are called, where it is not input and other.
+_PARAMETERS: Final = {
+    "pow": ("input", "exponent"), "where": ("condition", "input", "other"), "clamp": ("input", "min", "max"),
+    "clamp_min": ("input", "min"), "clamp_max": ("input", "max"), "masked_fill": ("input", "mask", "value"),
+    "mul_add_relu": ("x", "y", "z"),
+}  # fmt: skip
 
 # Which operand is a condition (a boolean that has no part in promotion).
 _CONDITIONS: Final = {"where": 0, "masked_fill": 1}

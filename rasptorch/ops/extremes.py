@@ -14,6 +14,7 @@ from .arithmetic import maximum, minimum, where
 from .comparison import eq, logical_or, ne
 from .creation import counted
 from .dispatch import tape
+from .outputs import takes_out
 from .reduction import amax, amin, first_place, spread, sum
 from .views import cast, reshape
 
@@ -84,22 +85,25 @@ def _extreme(name: str, x: Tensor, dim: Any, keepdim: bool, other: Any) -> Any:
     return tape(best, name, _grad_whole, (x,), (x,), keep_output=True)
 
 
-def max(x: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-    """The largest element; along ``dim`` as ``(values, indices)``; or of two tensors, ``max(x, other)``, the larger elements.
+@takes_out
+def max(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None, out: Any = None) -> Any:
+    """The largest element; along ``dim`` as ``(values, indices)``; or of two tensors, ``max(input, other)``, the larger elements.
 
     NaN counts as the largest. The gradient goes to the element taken along ``dim``; without ``dim`` it is shared among equals.
     """
-    return _extreme("max", x, dim, keepdim, other)
+    return _extreme("max", input, dim, keepdim, other)
 
 
-def min(x: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None) -> Any:
-    """The smallest element; along ``dim`` as ``(values, indices)``; or of two tensors, ``min(x, other)``, the smaller elements.
+@takes_out
+def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = None, out: Any = None) -> Any:
+    """The smallest element; along ``dim`` as ``(values, indices)``; or of two tensors, ``min(input, other)``, the smaller elements.
 
     NaN counts as the smallest. The gradient goes to the element taken along ``dim``; without ``dim`` it is shared among equals.
     """
-    return _extreme("min", x, dim, keepdim, other)
+    return _extreme("min", input, dim, keepdim, other)
 
 
-def aminmax(x: Tensor, *, dim: int | None = None, keepdim: bool = False) -> Range:
+@takes_out
+def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False, out: Any = None) -> Range:
     """The smallest and the largest elements, of all or along ``dim``, as ``(min, max)``. Gradients are shared among equals."""
-    return Range(amin(x, dim, keepdim), amax(x, dim, keepdim))
+    return Range(amin(input, dim, keepdim), amax(input, dim, keepdim))

@@ -13,6 +13,7 @@ from ..runtime.layout import MAX_RANK, layout_of
 from ..tensor import Tensor, _axis
 from .dispatch import check_size, same_device, tape
 from .elementwise import fitted
+from .outputs import takes_out
 from .views import clone, copy_into, narrow, reshape, unsqueeze
 
 Tensors = Sequence[Tensor]
@@ -82,7 +83,8 @@ _PLACES_MAX = 5_000
 _places: dict[Any, _Places] = {}
 
 
-def cat(tensors: Tensors, dim: int = 0) -> Tensor:
+@takes_out
+def cat(tensors: Tensors, dim: int = 0, *, out: Any = None) -> Tensor:
     """The tensors one after another along ``dim``, in their common dtype. Pieces of shape ``[0]`` are passed over."""
     given = _given("cat", tensors)
     key = (dim, *[x.layout for x in given])
@@ -101,7 +103,8 @@ def cat(tensors: Tensors, dim: int = 0) -> Tensor:
     return tape(out, "cat", _grad_cat, pieces, (), (found.axis, found.layouts))
 
 
-def stack(tensors: Tensors, dim: int = 0) -> Tensor:
+@takes_out
+def stack(tensors: Tensors, dim: int = 0, *, out: Any = None) -> Tensor:
     """Tensors of one shape side by side along a new dimension ``dim``."""
     pieces = _given("stack", tensors)
     for k, x in enumerate(pieces):
@@ -111,13 +114,15 @@ def stack(tensors: Tensors, dim: int = 0) -> Tensor:
     return cat([unsqueeze(x, axis) for x in pieces], axis)
 
 
-def hstack(tensors: Tensors) -> Tensor:
+@takes_out
+def hstack(tensors: Tensors, *, out: Any = None) -> Tensor:
     """Side by side: along dimension 1, or along the only one."""
     pieces = [reshape(x, 1) if x.ndim == 0 else x for x in _given("hstack", tensors)]
     return cat(pieces, 0 if pieces[0].ndim == 1 else 1)
 
 
-def vstack(tensors: Tensors) -> Tensor:
+@takes_out
+def vstack(tensors: Tensors, *, out: Any = None) -> Tensor:
     """On top of each other: along dimension 0, vectors as rows."""
     return cat([reshape(x, 1, -1) if x.ndim < 2 else x for x in _given("vstack", tensors)], 0)
 
@@ -133,7 +138,7 @@ def _turned(x: Tensor, shift: int, axis: int) -> Tensor:
     return cat([narrow(x, axis, length - shift, shift), narrow(x, axis, 0, length - shift)], axis) if shift else x
 
 
-def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
+def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
     """Entries moved on by ``shifts`` along ``dims``, those pushed out coming in again at the other end.
 
     Without ``dims`` the flattened tensor is rolled.
@@ -141,14 +146,14 @@ def roll(x: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | Non
     steps = (shifts,) if isinstance(shifts, int) else tuple(shifts)
     over = () if dims is None else (dims,) if isinstance(dims, int) else tuple(dims)
     if not over and len(steps) == 1:
-        return _copied(reshape(_turned(reshape(x, -1), steps[0], 0), x.shape), x)
+        return _copied(reshape(_turned(reshape(input, -1), steps[0], 0), input.shape), input)
     if len(steps) != len(over):
         raise ShapeError(f"roll: {len(steps)} shifts for {len(over)} dimensions; give one for each")
-    out = x
+    out = input
     for step, dim in zip(steps, over, strict=True):
-        axis = _axis("roll", dim, x.ndim)
-        out = _turned(out, step, axis) if x.ndim else out
-    return _copied(out, x)
+        axis = _axis("roll", dim, input.ndim)
+        out = _turned(out, step, axis) if input.ndim else out
+    return _copied(out, input)
 
 
 def _counts(name: str, sizes: Sequence[Any]) -> tuple[int, ...]:
@@ -182,13 +187,13 @@ def repeat(x: Tensor, *sizes: Any) -> Tensor:
     return _repeated(reshape(x, (1,) * (len(counts) - x.ndim) + x.shape), counts)
 
 
-def tile(x: Tensor, *dims: Any) -> Tensor:
+def tile(input: Tensor, *dims: Any) -> Tensor:
     """As `repeat`, but where there are fewer numbers than dimensions the first dimensions stay as they are."""
     counts = _counts("tile", dims)
-    return repeat(x, (1,) * (x.ndim - len(counts)) + counts)
+    return repeat(input, (1,) * (input.ndim - len(counts)) + counts)
 
 
-def repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
+def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
     """Every entry along ``dim`` (without it: of the flattened tensor) ``repeats`` times in a row.
 
     ``repeats`` may be a vector with a number for each entry; then this waits for their sum, unless ``output_size`` gives it.
@@ -196,15 +201,15 @@ def repeat_interleave(x: Tensor, repeats: Any, dim: int | None = None, *, output
     if isinstance(repeats, Tensor):
         from .sized import repeated
 
-        return repeated(x, repeats, dim, output_size)
+        return repeated(input, repeats, dim, output_size)
     if isinstance(repeats, bool) or not isinstance(repeats, int):
         raise TypeError(f"repeat_interleave: repeats is one whole number or a tensor, got {type(repeats).__name__}")
     if repeats < 0:
         raise ShapeError(f"repeat_interleave: repeats cannot be negative, got {repeats}")
-    if dim is None or x.ndim == 0:
-        return repeat_interleave(reshape(x, -1), repeats, 0)
-    axis = _axis("repeat_interleave", dim, x.ndim)
-    after = (*x.shape[: axis + 1], repeats, *x.shape[axis + 1 :])
-    shape = (*x.shape[:axis], x.shape[axis] * repeats, *x.shape[axis + 1 :])
-    out = reshape(unsqueeze(x, axis + 1).expand(after), shape)
-    return _copied(out, x)
+    if dim is None or input.ndim == 0:
+        return repeat_interleave(reshape(input, -1), repeats, 0)
+    axis = _axis("repeat_interleave", dim, input.ndim)
+    after = (*input.shape[: axis + 1], repeats, *input.shape[axis + 1 :])
+    shape = (*input.shape[:axis], input.shape[axis] * repeats, *input.shape[axis + 1 :])
+    out = reshape(unsqueeze(input, axis + 1).expand(after), shape)
+    return _copied(out, input)

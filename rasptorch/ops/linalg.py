@@ -12,6 +12,7 @@ from ..runtime.layout import broadcast_shapes, layout_of
 from ..runtime.readback import Readback
 from ..tensor import Tensor
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, same_device, tape
+from .outputs import takes_out
 from .reduction import sum_to
 
 _specs = SpecCache()
@@ -76,33 +77,36 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     return tape(out, "matmul", _grad_matmul, (a, b), (a, b))
 
 
-def matmul(a: Tensor, b: Tensor) -> Tensor:
+@takes_out
+def matmul(input: Tensor, other: Tensor, *, out: Any = None) -> Tensor:
     """The matrix product. A 1-D first operand is a row, a 1-D second one a column; leading dimensions broadcast."""
-    if not isinstance(a, Tensor) or not isinstance(b, Tensor):
-        late = isinstance(a, Readback) or isinstance(b, Readback)
+    if not isinstance(input, Tensor) or not isinstance(other, Tensor):
+        late = isinstance(input, Readback) or isinstance(other, Readback)
         hint = ": write `await` in front of the readback to get its value" if late else ""
-        raise TypeError(f"matmul takes two tensors, got {type(a).__name__} and {type(b).__name__}{hint}")
-    if a.ndim == 0 or b.ndim == 0:
-        raise ShapeError(f"matmul: operands need at least one dimension, got shapes {list(a.shape)} and {list(b.shape)}; use *")
-    left = a.unsqueeze(0) if a.ndim == 1 else a
-    right = b.unsqueeze(1) if b.ndim == 1 else b
-    out = _product(left, right)
-    if b.ndim == 1:
-        out = out.squeeze(-1)
-    return out.squeeze(-1 if b.ndim == 1 else -2) if a.ndim == 1 else out
+        raise TypeError(f"matmul takes two tensors, got {type(input).__name__} and {type(other).__name__}{hint}")
+    if input.ndim == 0 or other.ndim == 0:
+        raise ShapeError(f"matmul: operands need at least one dimension, got shapes {list(input.shape)} and {list(other.shape)}; use *")
+    left = input.unsqueeze(0) if input.ndim == 1 else input
+    right = other.unsqueeze(1) if other.ndim == 1 else other
+    made = _product(left, right)
+    if other.ndim == 1:
+        made = made.squeeze(-1)
+    return made.squeeze(-1 if other.ndim == 1 else -2) if input.ndim == 1 else made
 
 
-def bmm(a: Tensor, b: Tensor) -> Tensor:
+@takes_out
+def bmm(input: Tensor, mat2: Tensor, *, out: Any = None) -> Tensor:
     """A batch of matrix products: ``[n, r, k] @ [n, k, c]``."""
-    if a.ndim != 3 or b.ndim != 3 or a.shape[0] != b.shape[0]:
-        raise ShapeError(f"bmm takes two tensors [n, r, k] and [n, k, c], got {list(a.shape)} and {list(b.shape)}")
-    return matmul(a, b)
+    if input.ndim != 3 or mat2.ndim != 3 or input.shape[0] != mat2.shape[0]:
+        raise ShapeError(f"bmm takes two tensors [n, r, k] and [n, k, c], got {list(input.shape)} and {list(mat2.shape)}")
+    return matmul(input, mat2)
 
 
-def addmm(x: Tensor, a: Tensor, b: Tensor, *, beta: float = 1, alpha: float = 1) -> Tensor:
-    """``beta * x + alpha * (a @ b)``."""
-    product = matmul(a, b)
-    return (x if beta == 1 else x * beta) + (product if alpha == 1 else product * alpha)
+@takes_out
+def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Tensor:
+    """``beta * input + alpha * (mat1 @ mat2)``."""
+    product = matmul(mat1, mat2)
+    return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

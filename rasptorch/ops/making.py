@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from ..runtime import dtype as dt
 from ..runtime.errors import ShapeError
 from ..tensor import Tensor
-from .creation import empty, full, shape_of, tensor
+from .creation import empty, floating, full, shape_of, tensor
+from .outputs import makes_out
 
 
 def _as(x: Tensor, dtype: Any, device: Any) -> dict[str, Any]:
@@ -43,12 +43,13 @@ def new_tensor(x: Tensor, data: Any, *, dtype: Any = None, device: Any = None, r
     return tensor(data, requires_grad=requires_grad, **_as(x, dtype, device))
 
 
+@makes_out
 def logspace(
-    start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = dt.float32, device: Any = None,
-    requires_grad: bool = False,
+    start: float, end: float, steps: int, base: float = 10.0, *, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False, out: Any = None,
 ) -> Tensor:  # fmt: skip
     """``steps`` values from ``base**start`` to ``base**end``, each the same multiple of the one before."""
     if steps < 0:
         raise ShapeError(f"logspace: steps cannot be negative, got {steps}")
-    made = tensor(np.logspace(start, end, steps, base=base), dtype=dtype, device=device)
+    made = tensor(np.logspace(start, end, steps, base=base), dtype=floating(dtype), device=device)
     return made.requires_grad_() if requires_grad else made

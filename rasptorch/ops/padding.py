@@ -63,30 +63,30 @@ def _edges(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
     return cat([*left, x, *right], axis)
 
 
-def pad(x: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Tensor:
-    """A border around ``x``; ``pad`` gives its width before and after, for the last dimension first.
+def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = None) -> Tensor:
+    """A border around ``input``; ``pad`` gives its width before and after, for the last dimension first.
 
     ``mode``: ``constant`` (``value``, 0 unless given; negative widths cut off), ``reflect`` (mirrored at the first and last entry,
     which are not repeated; one command per reflected entry), ``replicate`` (the edge again and again) or ``circular``.
     """
     widths = list(pad)
-    if len(widths) % 2 or len(widths) > 2 * x.ndim:
-        raise ShapeError(f"pad: {widths} does not give two widths for each of at most {x.ndim} dimensions (shape {list(x.shape)})")
+    if len(widths) % 2 or len(widths) > 2 * input.ndim:
+        raise ShapeError(f"pad: {widths} does not give two widths for each of at most {input.ndim} dimensions (shape {list(input.shape)})")
     if mode not in MODES:
         raise ValueError(f"pad: mode is one of {', '.join(MODES)}, got {mode!r}")
-    border = [(0, 0)] * (x.ndim - len(widths) // 2)
+    border = [(0, 0)] * (input.ndim - len(widths) // 2)
     border += [(widths[k - 2], widths[k - 1]) for k in range(len(widths), 0, -2)]
-    for n, (before, after) in zip(x.shape, border, strict=True):
+    for n, (before, after) in zip(input.shape, border, strict=True):
         if n + before + after < 0 or max(-before, 0) + max(-after, 0) > n:
-            raise ShapeError(f"pad: {widths} cuts off more than shape {list(x.shape)} has")
+            raise ShapeError(f"pad: {widths} cuts off more than shape {list(input.shape)} has")
     if mode == "constant":
-        return _constant(x, border, 0 if value is None else value)
+        return _constant(input, border, 0 if value is None else value)
     if value is not None:
         raise ValueError(f"pad: mode {mode!r} takes no value, got {value}")
     if min(widths, default=0) < 0:
         raise ShapeError(f"pad: mode {mode!r} takes no negative widths, got {widths}; use mode 'constant' to cut off")
-    out = x
-    for axis in reversed(range(x.ndim)):
+    out = input
+    for axis in reversed(range(input.ndim)):
         if any(border[axis]):
             out = _edges(out, axis, *border[axis], mode)
-    return clone(x) if out is x else out
+    return clone(input) if out is input else out

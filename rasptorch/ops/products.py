@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from ..runtime.errors import DTypeError, ShapeError
 from ..tensor import Tensor, axes
 from .arithmetic import mul
 from .linalg import matmul
+from .outputs import takes_out
 from .views import permute, reshape, unsqueeze
 
 
@@ -20,35 +22,40 @@ def _ranks(name: str, a: Tensor, b: Tensor, first: int, second: int) -> None:
         raise ShapeError(f"{name}: takes {first} and {second} dimensions, got shapes {list(a.shape)} and {list(b.shape)}; see matmul")
 
 
-def dot(a: Tensor, b: Tensor) -> Tensor:
+@takes_out
+def dot(input: Tensor, tensor: Tensor, *, out: Any = None) -> Tensor:
     """The sum of the products of two vectors' elements."""
-    _ranks("dot", a, b, 1, 1)
-    if a.shape != b.shape:
-        raise ShapeError(f"dot: vectors of {a.shape[0]} and {b.shape[0]} elements do not fit")
-    return matmul(a, b)
+    _ranks("dot", input, tensor, 1, 1)
+    if input.shape != tensor.shape:
+        raise ShapeError(f"dot: vectors of {input.shape[0]} and {tensor.shape[0]} elements do not fit")
+    return matmul(input, tensor)
 
 
-def vdot(a: Tensor, b: Tensor) -> Tensor:
+@takes_out
+def vdot(input: Tensor, other: Tensor, *, out: Any = None) -> Tensor:
     """`dot`: without complex numbers nothing is conjugated."""
-    return dot(a, b)
+    return dot(input, other)
 
 
-def mv(a: Tensor, b: Tensor) -> Tensor:
+@takes_out
+def mv(input: Tensor, vec: Tensor, *, out: Any = None) -> Tensor:
     """Matrix ``[r, k]`` times vector ``[k]``."""
-    _ranks("mv", a, b, 2, 1)
-    return matmul(a, b)
+    _ranks("mv", input, vec, 2, 1)
+    return matmul(input, vec)
 
 
-def mm(a: Tensor, b: Tensor) -> Tensor:
+@takes_out
+def mm(input: Tensor, mat2: Tensor, *, out: Any = None) -> Tensor:
     """Matrix ``[r, k]`` times matrix ``[k, c]``; nothing is broadcast."""
-    _ranks("mm", a, b, 2, 2)
-    return matmul(a, b)
+    _ranks("mm", input, mat2, 2, 2)
+    return matmul(input, mat2)
 
 
-def outer(a: Tensor, b: Tensor) -> Tensor:
+@takes_out
+def outer(input: Tensor, vec2: Tensor, *, out: Any = None) -> Tensor:
     """The products of every element of one vector with every element of another: ``[n], [m] -> [n, m]``."""
-    _ranks("outer", a, b, 1, 1)
-    return mul(unsqueeze(a, 1), b)
+    _ranks("outer", input, vec2, 1, 1)
+    return mul(unsqueeze(input, 1), vec2)
 
 
 def _contracted(dims: int | Sequence[Sequence[int] | int], a: Tensor, b: Tensor) -> tuple[list[int], list[int]]:
@@ -72,7 +79,8 @@ def _contracted(dims: int | Sequence[Sequence[int] | int], a: Tensor, b: Tensor)
     return first, second
 
 
-def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[Sequence[int] | int] = 2) -> Tensor:
+@takes_out
+def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[Sequence[int] | int] = 2, *, out: Any = None) -> Tensor:
     """Products summed over pairs of dimensions: the last ``dims`` of ``a`` with the first of ``b``, or those in two lists."""
     if a.dtype is not b.dtype:
         raise DTypeError(f"tensordot: operands are {a.dtype.name} and {b.dtype.name}; convert one with .to(...)")

@@ -19,9 +19,10 @@ from ..runtime.errors import DTypeError
 from ..runtime.layout import Layout, layout_of
 from ..tensor import Tensor
 from .arithmetic import div, where
-from .creation import device_of, shape_of
+from .creation import _like, device_of, floating, shape_of
 from .dispatch import SpecCache, check_dtype, check_size, enqueue
 from .functions import cos, log, sqrt
+from .outputs import makes_out
 
 _specs = SpecCache()
 
@@ -111,11 +112,13 @@ def uniform(layout: Layout, generator: Generator | None = None) -> Tensor:
     return enqueue(_bits_spec(layout, layout.dtype), (), live(layout.device.stream(), lambda: (*draw(), *mask)))
 
 
+@makes_out
 def rand(
-    *size: Any, generator: Generator | None = None, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    out: Any = None,
+) -> Tensor:  # fmt: skip
     """Uniform numbers in [0, 1)."""
-    layout = layout_of(device_of(device), dt.as_dtype(dtype), shape_of("rand", size))
+    layout = layout_of(device_of(device), floating(dtype), shape_of("rand", size))
     made = uniform(layout, generator)
     return made.requires_grad_() if requires_grad else made
 
@@ -128,26 +131,36 @@ def normal(layout: Layout, generator: Generator | None = None) -> Tensor:
     return (radius * cos(uniform(working, generator) * (2.0 * math.pi))).to(layout.dtype)
 
 
+@makes_out
 def randn(
-    *size: Any, generator: Generator | None = None, dtype: Any = dt.float32, device: Any = None, requires_grad: bool = False
-) -> Tensor:
+    *size: Any, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    out: Any = None,
+) -> Tensor:  # fmt: skip
     """Normally distributed numbers of mean 0 and variance 1."""
-    layout = layout_of(device_of(device), dt.as_dtype(dtype), shape_of("randn", size))
+    layout = layout_of(device_of(device), floating(dtype), shape_of("randn", size))
     made = normal(layout, generator)
     return made.requires_grad_() if requires_grad else made
 
 
-def rand_like(other: Tensor, *, generator: Generator | None = None) -> Tensor:
-    return uniform(layout_of(other.device, other.dtype, other.shape), generator)
+def rand_like(
+    input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:  # fmt: skip
+    """As `rand`, in the shape of another tensor, with its dtype and on its device unless told otherwise."""
+    made = uniform(_like(input, dtype, device), generator)
+    return made.requires_grad_() if requires_grad else made
 
 
-def randn_like(other: Tensor, *, generator: Generator | None = None) -> Tensor:
-    return normal(layout_of(other.device, other.dtype, other.shape), generator)
+def randn_like(
+    input: Tensor, *, generator: Generator | None = None, dtype: Any = None, device: Any = None, requires_grad: bool = False
+) -> Tensor:  # fmt: skip
+    """As `randn`, in the shape of another tensor, with its dtype and on its device unless told otherwise."""
+    made = normal(_like(input, dtype, device), generator)
+    return made.requires_grad_() if requires_grad else made
 
 
-def bernoulli(p: Tensor, *, generator: Generator | None = None) -> Tensor:
-    """Ones with probability ``p`` for each element, zeros otherwise, in ``p``'s dtype."""
-    return (rand_like(p, generator=generator) < p).to(p.dtype)
+def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
+    """Ones with probability ``input`` for each element, zeros otherwise, in ``input``'s dtype."""
+    return (rand_like(input, generator=generator) < input).to(input.dtype)
 
 
 def dropout(x: Tensor, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Tensor:

@@ -52,28 +52,28 @@ def _grad_folded(n: Node, g: Tensor) -> tuple[Tensor]:
     return (unfold(g, *n.attributes),)
 
 
-def movedim(x: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
+def movedim(input: Tensor, source: int | Sequence[int], destination: int | Sequence[int]) -> Tensor:
     """Dimensions ``source`` put at the places ``destination``; the others keep their order."""
-    moved = [_axis("movedim", d, x.ndim) for d in ((source,) if isinstance(source, int) else source)]
-    places = [_axis("movedim", d, x.ndim) for d in ((destination,) if isinstance(destination, int) else destination)]
+    moved = [_axis("movedim", d, input.ndim) for d in ((source,) if isinstance(source, int) else source)]
+    places = [_axis("movedim", d, input.ndim) for d in ((destination,) if isinstance(destination, int) else destination)]
     if len(moved) != len(places) or len(set(moved)) != len(moved) or len(set(places)) != len(places):
         raise ShapeError(f"movedim: {source} and {destination} must name as many dimensions, each once")
-    if x.ndim == 0:
-        return x
-    order = [a for a in range(x.ndim) if a not in moved]
+    if input.ndim == 0:
+        return input
+    order = [a for a in range(input.ndim) if a not in moved]
     for place, axis in sorted(zip(places, moved, strict=True)):
         order.insert(place, axis)
-    return permute(x, *order)
+    return permute(input, *order)
 
 
-def swapaxes(x: Tensor, axis0: int, axis1: int) -> Tensor:
+def swapaxes(input: Tensor, axis0: int, axis1: int) -> Tensor:
     """Two dimensions exchanged: `transpose` under NumPy's name."""
-    return transpose(x, axis0, axis1)
+    return transpose(input, axis0, axis1)
 
 
-def ravel(x: Tensor) -> Tensor:
+def ravel(input: Tensor) -> Tensor:
     """All elements in row-major order as one dimension; a copy only where strides leave no other way."""
-    return reshape(x, -1)
+    return reshape(input, -1)
 
 
 def meshgrid(*tensors: Tensor | Sequence[Tensor], indexing: str = "ij") -> tuple[Tensor, ...]:

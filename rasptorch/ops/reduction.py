@@ -16,6 +16,7 @@ from ..tensor import Tensor, axes
 from .arithmetic import where
 from .dispatch import SpecCache, check_dtype, enqueue, tape
 from .functions import exp, log, sqrt
+from .outputs import takes_out
 from .views import cast
 from .words import lacks_int64
 
@@ -78,15 +79,16 @@ def _grad_sum(n: Node, g: Tensor) -> tuple[Tensor]:
     return (spreaded if spreaded.dtype is dtype else spreaded.to(dtype),)
 
 
-def sum(x: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+@takes_out
+def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Tensor:
     """The sum over ``dim`` (None: all dimensions). Integers and booleans add up in int64."""
-    wanted = _sum_dtype(x, dtype)
-    if wanted is dt.int64 and x.dtype.itemsize == 1 and lacks_int64(x.device):
-        largest = 255 if x.dtype is dt.uint8 else 1
-        if largest * x.layout.numel < 1 << 31:  # int32 holds it; as int64 it is only stored
-            return cast(_reduced("sum", x, dim, keepdim, "add", dt.int32)[0], dt.int64)
-    out, over = _reduced("sum", x, dim, keepdim, "add", wanted)
-    return tape(out, "sum", _grad_sum, (x,), (), (x.shape, over, x.dtype))
+    wanted = _sum_dtype(input, dtype)
+    if wanted is dt.int64 and input.dtype.itemsize == 1 and lacks_int64(input.device):
+        largest = 255 if input.dtype is dt.uint8 else 1
+        if largest * input.layout.numel < 1 << 31:  # int32 holds it; as int64 it is only stored
+            return cast(_reduced("sum", input, dim, keepdim, "add", dt.int32)[0], dt.int64)
+    out, over = _reduced("sum", input, dim, keepdim, "add", wanted)
+    return tape(out, "sum", _grad_sum, (input,), (), (input.shape, over, input.dtype))
 
 
 def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -98,13 +100,14 @@ def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     return sum(x, over).reshape(shape) if over else x.reshape(shape)
 
 
-def mean(x: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+@takes_out
+def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Tensor:
     """The mean over ``dim`` (None: all dimensions); NaN of nothing."""
-    wanted = x.dtype if dtype is None else dt.as_dtype(dtype)
+    wanted = input.dtype if dtype is None else dt.as_dtype(dtype)
     if not wanted.is_floating_point:
         raise DTypeError(f"mean is not defined for {wanted.name}: convert first, or pass dtype=rasptorch.float32")
-    count = math.prod(x.shape[a] for a in axes("mean", dim, x.ndim))
-    total = sum(x, dim, keepdim, dtype=wanted)
+    count = math.prod(input.shape[a] for a in axes("mean", dim, input.ndim))
+    total = sum(input, dim, keepdim, dtype=wanted)
     return total / count if count else total * float("nan")
 
 
@@ -119,10 +122,11 @@ def _grad_prod(n: Node, g: Tensor) -> tuple[Tensor]:
     return (spread(g, x.shape, over) * slope,)
 
 
-def prod(x: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None) -> Tensor:
+@takes_out
+def prod(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Tensor:
     """The product over ``dim`` (None: all dimensions)."""
-    out, over = _reduced("prod", x, dim, keepdim, "mul", _sum_dtype(x, dtype))
-    return tape(out, "prod", _grad_prod, (x,), (x,), over)
+    out, over = _reduced("prod", input, dim, keepdim, "mul", _sum_dtype(input, dtype))
+    return tape(out, "prod", _grad_prod, (input,), (input,), over)
 
 
 def _grad_extreme(n: Node, g: Tensor) -> tuple[Tensor]:
@@ -134,26 +138,30 @@ def _grad_extreme(n: Node, g: Tensor) -> tuple[Tensor]:
     return (spread(g, x.shape, over) * share,)
 
 
-def amax(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+@takes_out
+def amax(input: Tensor, dim: Dim = None, keepdim: bool = False, *, out: Any = None) -> Tensor:
     """The largest value over ``dim``; NaN if there is one. The gradient is shared among equals."""
-    out, over = _reduced("amax", x, dim, keepdim, "maximum", x.dtype)
-    return tape(out, "amax", _grad_extreme, (x,), (x,), over, keep_output=True)
+    out, over = _reduced("amax", input, dim, keepdim, "maximum", input.dtype)
+    return tape(out, "amax", _grad_extreme, (input,), (input,), over, keep_output=True)
 
 
-def amin(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+@takes_out
+def amin(input: Tensor, dim: Dim = None, keepdim: bool = False, *, out: Any = None) -> Tensor:
     """The smallest value over ``dim``; NaN if there is one. The gradient is shared among equals."""
-    out, over = _reduced("amin", x, dim, keepdim, "minimum", x.dtype)
-    return tape(out, "amin", _grad_extreme, (x,), (x,), over, keep_output=True)
+    out, over = _reduced("amin", input, dim, keepdim, "minimum", input.dtype)
+    return tape(out, "amin", _grad_extreme, (input,), (input,), over, keep_output=True)
 
 
-def any(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+@takes_out
+def any(input: Tensor, dim: Dim = None, keepdim: bool = False, *, out: Any = None) -> Tensor:
     """Whether any element over ``dim`` is true (not zero)."""
-    return _logical("any", x, dim, keepdim, "maximum", False)
+    return _logical("any", input, dim, keepdim, "maximum", False)
 
 
-def all(x: Tensor, dim: Dim = None, keepdim: bool = False) -> Tensor:
+@takes_out
+def all(input: Tensor, dim: Dim = None, keepdim: bool = False, *, out: Any = None) -> Tensor:
     """Whether every element over ``dim`` is true (not zero)."""
-    return _logical("all", x, dim, keepdim, "minimum", True)
+    return _logical("all", input, dim, keepdim, "minimum", True)
 
 
 def _logical(name: str, x: Tensor, dim: Dim, keepdim: bool, combine: str, of_nothing: bool) -> Tensor:
@@ -195,22 +203,27 @@ def first_place(x: Tensor, best: Tensor, axis: int, keepdim: bool) -> Tensor:
     return amin(where(hit, index, x.shape[axis]), axis, keepdim)
 
 
-def argmax(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+@takes_out
+def argmax(input: Tensor, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Tensor:
     """The index (int64) of the first largest value along ``dim``, or in the flattened tensor."""
-    return _arg_extreme("argmax", x, dim, keepdim)
+    return _arg_extreme("argmax", input, dim, keepdim)
 
 
-def argmin(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Tensor:
+@takes_out
+def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Tensor:
     """The index (int64) of the first smallest value along ``dim``, or in the flattened tensor."""
-    return _arg_extreme("argmin", x, dim, keepdim)
+    return _arg_extreme("argmin", input, dim, keepdim)
 
 
-def var(x: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None) -> Tensor:
+@takes_out
+def var(
+    input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None, out: Any = None
+) -> Tensor:  # fmt: skip
     """The variance over ``dim``, in two passes; divided by ``n - correction``."""
     if unbiased is not None:
         correction = int(unbiased)
-    over = axes("var", dim, x.ndim)
-    return variance(x, mean(x, over, True), over, correction, keepdim)
+    over = axes("var", dim, input.ndim)
+    return variance(input, mean(input, over, True), over, correction, keepdim)
 
 
 def variance(x: Tensor, average: Tensor, over: tuple[int, ...], correction: float, keepdim: bool) -> Tensor:
@@ -222,17 +235,21 @@ def variance(x: Tensor, average: Tensor, over: tuple[int, ...], correction: floa
     return total / divisor if divisor else total * float("nan")
 
 
-def std(x: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None) -> Tensor:
+@takes_out
+def std(
+    input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None, out: Any = None
+) -> Tensor:  # fmt: skip
     """The standard deviation over ``dim``."""
-    return sqrt(var(x, dim, correction=correction, keepdim=keepdim, unbiased=unbiased))
+    return sqrt(var(input, dim, correction=correction, keepdim=keepdim, unbiased=unbiased))
 
 
-def logsumexp(x: Tensor, dim: Dim, keepdim: bool = False) -> Tensor:
-    """``log(sum(exp(x)))`` over ``dim``, shifted by the maximum so that nothing overflows."""
-    over = axes("logsumexp", dim, x.ndim)
-    if 0 in [x.shape[a] for a in over]:
-        return log(sum(exp(x), over, keepdim))  # the logarithm of nothing is -inf
-    top = amax(x.detach(), over, True)
+@takes_out
+def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False, *, out: Any = None) -> Tensor:
+    """``log(sum(exp(input)))`` over ``dim``, shifted by the maximum so that nothing overflows."""
+    over = axes("logsumexp", dim, input.ndim)
+    if 0 in [input.shape[a] for a in over]:
+        return log(sum(exp(input), over, keepdim))  # the logarithm of nothing is -inf
+    top = amax(input.detach(), over, True)
     top = where(top.isfinite(), top, 0.0)
-    out = log(sum(exp(x - top), over, True)) + top
-    return out if keepdim else out.reshape(tuple(n for a, n in enumerate(x.shape) if a not in over))
+    made = log(sum(exp(input - top), over, True)) + top
+    return made if keepdim else made.reshape(tuple(n for a, n in enumerate(input.shape) if a not in over))

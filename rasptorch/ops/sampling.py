@@ -13,7 +13,7 @@ from ..runtime.layout import Layout, broadcast_shapes, layout_of
 from ..tensor import Tensor
 from .arithmetic import add, mul, remainder
 from .comparison import bitwise_and, bitwise_left_shift, bitwise_or
-from .creation import device_of, shape_of
+from .creation import _like, device_of, shape_of
 from .dispatch import enqueue, same_device
 from .random import Generator, _bits_spec, default_generator, randn
 from .views import cast
@@ -64,12 +64,15 @@ def randint(
     return made.requires_grad_() if requires_grad else made
 
 
-def randint_like(other: Tensor, low: int, high: int | None = None, *, generator: Generator | None = None, dtype: Any = None) -> Tensor:
-    """Whole numbers from ``low`` (0 if only one bound is given) to ``high - 1`` in the shape, dtype and device of ``other``."""
+def randint_like(
+    input: Tensor, low: int, high: int | None = None, *, generator: Generator | None = None, dtype: Any = None, device: Any = None,
+    requires_grad: bool = False,
+) -> Tensor:  # fmt: skip
+    """Whole numbers from ``low`` (0 if only one bound is given) to ``high - 1`` in the shape, dtype and device of ``input``."""
     if high is None:
         low, high = 0, low
-    layout = layout_of(other.device, other.dtype if dtype is None else dt.as_dtype(dtype), other.shape)
-    return _integers("randint_like", layout, _whole("randint_like", low), _whole("randint_like", high), generator)
+    made = _integers("randint_like", _like(input, dtype, device), _whole("randint_like", low), _whole("randint_like", high), generator)
+    return made.requires_grad_() if requires_grad else made
 
 
 def _floating(name: str, value: Any) -> DType | None:

@@ -10,6 +10,7 @@ from ..runtime import dtype as dt
 from ..tensor import Tensor, _axis
 from .creation import empty
 from .dispatch import tape
+from .outputs import takes_out
 from .reduction import _accumulate
 from .views import cast, clone, copy_into, narrow
 
@@ -47,9 +48,10 @@ def _grad_scan(n: Node, g: Tensor) -> tuple[Tensor]:
     return (_scan("cumsum", g, axis, backwards),)
 
 
-def cumsum(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+@takes_out
+def cumsum(input: Tensor, dim: int, *, dtype: Any = None, out: Any = None) -> Tensor:
     """The sums of the entries up to each along ``dim``. Integers and booleans add up in int64."""
-    axis = _axis("cumsum", dim, x.ndim)
-    wanted = dt.as_dtype(dtype) if dtype is not None else x.dtype if x.dtype.is_floating_point else dt.int64
-    x = x.to(wanted)
-    return _scan("cumsum", x, axis, False) if x.ndim else clone(x)
+    axis = _axis("cumsum", dim, input.ndim)
+    wanted = dt.as_dtype(dtype) if dtype is not None else input.dtype if input.dtype.is_floating_point else dt.int64
+    input = input.to(wanted)
+    return _scan("cumsum", input, axis, False) if input.ndim else clone(input)

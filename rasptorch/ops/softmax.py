@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 from ..autograd.node import Node
 from ..runtime.command import CommandSpec
@@ -47,11 +48,11 @@ def _grad_softmax(n: Node, g: Tensor) -> tuple[Tensor]:
     return (y * (g - sum(g * y, n.attributes, True)),)
 
 
-def log_softmax(x: Tensor, dim: int = -1) -> Tensor:
-    """``log(softmax(x))`` along ``dim``, without overflow for any finite input."""
-    return _rows("log_softmax", x, dim, _grad_log_softmax)
+def log_softmax(input: Tensor, dim: int = -1, *, dtype: Any = None) -> Tensor:
+    """``log(softmax(input))`` along ``dim``, without overflow for any finite input; computed in ``dtype`` if given."""
+    return _rows("log_softmax", input if dtype is None else input.to(dtype), dim, _grad_log_softmax)
 
 
-def softmax(x: Tensor, dim: int = -1) -> Tensor:
-    """``exp(x) / sum(exp(x))`` along ``dim``, without overflow for any finite input."""
-    return _rows("softmax", x, dim, _grad_softmax)
+def softmax(input: Tensor, dim: int = -1, *, dtype: Any = None) -> Tensor:
+    """``exp(input) / sum(exp(input))`` along ``dim``, without overflow for any finite input; computed in ``dtype`` if given."""
+    return _rows("softmax", input if dtype is None else input.to(dtype), dim, _grad_softmax)

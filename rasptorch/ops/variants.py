@@ -13,6 +13,7 @@ from .comparison import eq, lt
 from .composed import with_gradients
 from .dispatch import result_dtype
 from .functions import absolute, exp, log1p, reciprocal, sigmoid, sqrt, trunc
+from .outputs import converts_out
 
 Pair = tuple[Any, Any]
 Triple = tuple[Any, Any, Any]
@@ -28,19 +29,21 @@ def _scaled(name: str, first: Any, x: Any, factor: Any) -> Any:
     return a.mul(x, factor)
 
 
-def add(x: Any, other: Any, *, alpha: Any = 1) -> Tensor:
-    """``x + alpha * other``."""
-    return a.add(x, other if alpha == 1 else _scaled("add", x, other, alpha))
+@converts_out
+def add(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
+    """``input + alpha * other``."""
+    return a.add(input, other if alpha == 1 else _scaled("add", input, other, alpha))
 
 
-def sub(x: Any, other: Any, *, alpha: Any = 1) -> Tensor:
-    """``x - alpha * other``."""
-    return a.sub(x, other if alpha == 1 else _scaled("sub", x, other, alpha))
+@converts_out
+def sub(input: Any, other: Any, *, alpha: Any = 1, out: Any = None) -> Tensor:
+    """``input - alpha * other``."""
+    return a.sub(input, other if alpha == 1 else _scaled("sub", input, other, alpha))
 
 
-def rsub(x: Any, other: Any, *, alpha: Any = 1) -> Tensor:
-    """``other - alpha * x``."""
-    return a.sub(other, x if alpha == 1 else _scaled("rsub", other, x, alpha))
+def rsub(input: Any, other: Any, *, alpha: Any = 1) -> Tensor:
+    """``other - alpha * input``."""
+    return a.sub(other, input if alpha == 1 else _scaled("rsub", other, input, alpha))
 
 
 def add_(x: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
@@ -53,29 +56,32 @@ def sub_(x: Tensor, other: Any, *, alpha: Any = 1) -> Tensor:
     return a.sub.in_place(x, other if alpha == 1 else _scaled("sub_", x, other, alpha))
 
 
-def div(x: Any, other: Any, *, rounding_mode: str | None = None) -> Tensor:
-    """``x / other``; rounded towards zero (``"trunc"``) or down (``"floor"``) if asked for, without a gradient then."""
+@converts_out
+def div(input: Any, other: Any, *, rounding_mode: str | None = None, out: Any = None) -> Tensor:
+    """``input / other``; rounded towards zero (``"trunc"``) or down (``"floor"``) if asked for, without a gradient then."""
     if rounding_mode is None:
-        return a.div(x, other)
+        return a.div(input, other)
     if rounding_mode == "floor":
-        return a.floor_divide(x, other)
+        return a.floor_divide(input, other)
     if rounding_mode != "trunc":
         raise ValueError(f"div: rounding_mode is None, 'trunc' or 'floor', got {rounding_mode!r}")
-    if all(isinstance(t, int) or (isinstance(t, Tensor) and not t.dtype.is_floating_point) for t in (x, other)):
-        return a.floor_divide(a.sub(x, fmod(x, other)), other)  # what fmod leaves divides without a rest
-    return trunc(a.div(x, other))
+    if all(isinstance(t, int) or (isinstance(t, Tensor) and not t.dtype.is_floating_point) for t in (input, other)):
+        return a.floor_divide(a.sub(input, fmod(input, other)), other)  # what fmod leaves divides without a rest
+    return trunc(a.div(input, other))
 
 
-def addcmul(x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
-    """``x + value * tensor1 * tensor2``."""
-    return a.add(x, a.mul(_scaled("addcmul", tensor2, tensor1, value), tensor2))
+@converts_out
+def addcmul(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1, out: Any = None) -> Tensor:
+    """``input + value * tensor1 * tensor2``."""
+    return a.add(input, a.mul(_scaled("addcmul", tensor2, tensor1, value), tensor2))
 
 
-def addcdiv(x: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1) -> Tensor:
-    """``x + value * tensor1 / tensor2``."""
+@converts_out
+def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1, out: Any = None) -> Tensor:
+    """``input + value * tensor1 / tensor2``."""
     if not (tensor1.dtype.is_floating_point or tensor2.dtype.is_floating_point):
         raise DTypeError("addcdiv: whole numbers do not divide into whole numbers; convert with .to(rasptorch.float32)")
-    return a.add(x, a.div(tensor1, tensor2) if value == 1 else a.mul(a.div(tensor1, tensor2), value))
+    return a.add(input, a.div(tensor1, tensor2) if value == 1 else a.mul(a.div(tensor1, tensor2), value))
 
 
 def _grad_lerp(n: Node, g: Tensor) -> Triple:
@@ -84,19 +90,22 @@ def _grad_lerp(n: Node, g: Tensor) -> Triple:
     return dx, g * weight if n.needs(1) else None, g * (end - x) if n.needs(2) else None
 
 
-def lerp(x: Tensor, end: Tensor, weight: Any) -> Tensor:
-    """``x + weight * (end - x)``, computed from the nearer end so that weight 1 gives ``end`` exactly."""
-    for name, t in (("input", x), ("end", end), ("weight", weight)):
-        if isinstance(t, Tensor) and (t.dtype is not x.dtype or not t.dtype.is_floating_point):
-            raise DTypeError(f"lerp: input, end and weight share one floating-point dtype; {name} is {t.dtype.name}, input {x.dtype.name}")
+@converts_out
+def lerp(input: Tensor, end: Tensor, weight: Any, *, out: Any = None) -> Tensor:
+    """``input + weight * (end - input)``, computed from the nearer end so that weight 1 gives ``end`` exactly."""
+    for name, t in (("input", input), ("end", end), ("weight", weight)):
+        if isinstance(t, Tensor) and (t.dtype is not input.dtype or not t.dtype.is_floating_point):
+            raise DTypeError(
+                f"lerp: input, end and weight share one floating-point dtype; {name} is {t.dtype.name}, input {input.dtype.name}"
+            )
 
     def compute() -> Tensor:
-        way = end - x
+        way = end - input
         if isinstance(weight, Tensor):
-            return where(lt(absolute(weight), 0.5), x + way * weight, end - way * (1.0 - weight))
-        return a.add(x, way * weight) if abs(weight) < 0.5 else a.sub(end, way * (1.0 - weight))
+            return where(lt(absolute(weight), 0.5), input + way * weight, end - way * (1.0 - weight))
+        return a.add(input, way * weight) if abs(weight) < 0.5 else a.sub(end, way * (1.0 - weight))
 
-    return with_gradients("lerp", compute, _grad_lerp, (x, end, weight))
+    return with_gradients("lerp", compute, _grad_lerp, (input, end, weight))
 
 
 def _grad_logaddexp(n: Node, g: Tensor) -> Pair:
@@ -104,14 +113,15 @@ def _grad_logaddexp(n: Node, g: Tensor) -> Pair:
     return g * sigmoid(x - y) if n.needs(0) else None, g * sigmoid(y - x) if n.needs(1) else None
 
 
-def logaddexp(x: Tensor, other: Tensor) -> Tensor:
-    """``log(exp(x) + exp(other))`` without overflow."""
+@converts_out
+def logaddexp(input: Tensor, other: Tensor, *, out: Any = None) -> Tensor:
+    """``log(exp(input) + exp(other))`` without overflow."""
 
     def compute() -> Tensor:
-        apart = where(eq(x, other), 0.0, x - other)  # two equal infinities are no distance apart, not NaN
-        return maximum(x, other) + log1p(exp(-absolute(apart)))
+        apart = where(eq(input, other), 0.0, input - other)  # two equal infinities are no distance apart, not NaN
+        return maximum(input, other) + log1p(exp(-absolute(apart)))
 
-    return with_gradients("logaddexp", compute, _grad_logaddexp, (x, other))
+    return with_gradients("logaddexp", compute, _grad_logaddexp, (input, other))
 
 
 def _grad_hypot(n: Node, g: Tensor) -> Pair:
@@ -120,22 +130,24 @@ def _grad_hypot(n: Node, g: Tensor) -> Pair:
     return g * (x / length) if n.needs(0) else None, g * (y / length) if n.needs(1) else None
 
 
-def hypot(x: Tensor, other: Tensor) -> Tensor:
-    """``sqrt(x**2 + other**2)`` without overflow; infinite where one of them is, even if the other is NaN."""
+@converts_out
+def hypot(input: Tensor, other: Tensor, *, out: Any = None) -> Tensor:
+    """``sqrt(input**2 + other**2)`` without overflow; infinite where one of them is, even if the other is NaN."""
 
     def compute() -> Tensor:
-        long, short = maximum(absolute(x), absolute(other)), a.minimum(absolute(x), absolute(other))
+        long, short = maximum(absolute(input), absolute(other)), a.minimum(absolute(input), absolute(other))
         ratio = where(long == 0, 0.0, short / long)
         length = long * sqrt(ratio * ratio + 1.0)
-        return where((absolute(x) == float("inf")).logical_or(absolute(other) == float("inf")), float("inf"), length)
+        return where((absolute(input) == float("inf")).logical_or(absolute(other) == float("inf")), float("inf"), length)
 
-    return with_gradients("hypot", compute, _grad_hypot, (x, other), keep_output=True)
+    return with_gradients("hypot", compute, _grad_hypot, (input, other), keep_output=True)
 
 
-def signbit(x: Tensor) -> Tensor:
+@converts_out
+def signbit(input: Tensor, *, out: Any = None) -> Tensor:
     """Whether the sign is minus, of -0.0 too. NaN counts as positive."""
-    negative = x < 0
-    return negative.logical_or(reciprocal(x.detach()) < 0) if x.dtype.is_floating_point else negative
+    negative = input < 0
+    return negative.logical_or(reciprocal(input.detach()) < 0) if input.dtype.is_floating_point else negative
 
 
 def _grad_copysign(n: Node, g: Tensor) -> Pair:
@@ -150,12 +162,13 @@ def _is_negative(number: float) -> bool:
     return of_numbers(1.0, number) < 0
 
 
-def copysign(x: Tensor, other: Any) -> Tensor:
-    """``x``'s size with ``other``'s sign, which counts for zeros too (a NaN is positive)."""
+@converts_out
+def copysign(input: Tensor, other: Any, *, out: Any = None) -> Tensor:
+    """``input``'s size with ``other``'s sign, which counts for zeros too (a NaN is positive)."""
 
     def compute() -> Tensor:
-        wanted = result_dtype([x.layout, other.layout if isinstance(other, Tensor) else other])
-        size = absolute(x.to(wanted if wanted.is_floating_point else "float32"))
+        wanted = result_dtype([input.layout, other.layout if isinstance(other, Tensor) else other])
+        size = absolute(input.to(wanted if wanted.is_floating_point else "float32"))
         return where(signbit(other), -size, size) if isinstance(other, Tensor) else (-size if _is_negative(other) else size)
 
-    return with_gradients("copysign", compute, _grad_copysign, (x, other))
+    return with_gradients("copysign", compute, _grad_copysign, (input, other))

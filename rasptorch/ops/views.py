@@ -35,14 +35,14 @@ def contiguous(x: Tensor) -> Tensor:
     return x if x.layout.contiguous else clone(x)
 
 
-def clone(x: Tensor) -> Tensor:
+def clone(input: Tensor) -> Tensor:
     """A copy in row-major order; gradients pass through."""
-    layout = x.layout
+    layout = input.layout
     if layout.dtype.itemsize == 8 and only_stored(layout):
         plain = layout_of(layout.device, layout.dtype, layout.shape)
         made = Tensor._make(layout.device.stream().new_storage(plain.nbytes), 0, plain)
-        _move_words("clone", made, x, layout)
-        return tape(made, "clone", lambda n, g: (g,), (x,))
+        _move_words("clone", made, input, layout)
+        return tape(made, "clone", lambda n, g: (g,), (input,))
     spec = _copies.get(layout)
     if spec is None:
         program = Program((layout.dtype,), (), (step("copy", layout.dtype, (0,)),), (1,))
@@ -50,7 +50,7 @@ def clone(x: Tensor) -> Tensor:
             layout,
             CommandSpec("elementwise", "clone", (layout,), (layout_of(layout.device, layout.dtype, layout.shape),), program),
         )
-    return tape(enqueue(spec, (x,)), "clone", lambda n, g: (g,), (x,))
+    return tape(enqueue(spec, (input,)), "clone", lambda n, g: (g,), (input,))
 
 
 def only_stored(layout: Layout) -> bool:
@@ -151,16 +151,16 @@ def _grad_reshape(n: Node, g: Tensor) -> tuple[Tensor]:
     return (reshape(g, n.attributes),)
 
 
-def reshape(x: Tensor, *size: Any) -> Tensor:
+def reshape(input: Tensor, *size: Any) -> Tensor:
     """The same elements in another shape; one size may be -1. A copy only where strides leave no other way."""
-    shape = _wanted_shape("reshape", x, size)
-    if shape == x.layout.shape:
-        return x
-    strides = _strides_for(x.layout, shape)
+    shape = _wanted_shape("reshape", input, size)
+    if shape == input.layout.shape:
+        return input
+    strides = _strides_for(input.layout, shape)
     if strides is None:
-        x = clone(x)
+        input = clone(input)
         strides = contiguous_strides(shape)
-    return view(x, "reshape", shape, strides, x.offset, _grad_reshape, x.layout.shape)
+    return view(input, "reshape", shape, strides, input.offset, _grad_reshape, input.layout.shape)
 
 
 def view_(x: Tensor, *size: Any) -> Tensor:
@@ -174,25 +174,25 @@ def view_(x: Tensor, *size: Any) -> Tensor:
     return view(x, "view", shape, strides, x.offset, _grad_reshape, x.layout.shape)
 
 
-def flatten(x: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
+def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions ``start_dim`` to ``end_dim`` (both included) merged into one."""
-    if x.ndim == 0:
-        return reshape(x, 1)
-    first, last = _axis("flatten", start_dim, x.ndim), _axis("flatten", end_dim, x.ndim)
+    if input.ndim == 0:
+        return reshape(input, 1)
+    first, last = _axis("flatten", start_dim, input.ndim), _axis("flatten", end_dim, input.ndim)
     if first > last:
         raise ShapeError(f"flatten: start_dim {start_dim} comes after end_dim {end_dim}")
-    return reshape(x, *x.shape[:first], math.prod(x.shape[first : last + 1]), *x.shape[last + 1 :])
+    return reshape(input, *input.shape[:first], math.prod(input.shape[first : last + 1]), *input.shape[last + 1 :])
 
 
-def unflatten(x: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
+def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Dimension ``dim`` split into ``sizes``; one of them may be -1."""
-    axis = _axis("unflatten", dim, x.ndim)
+    axis = _axis("unflatten", dim, input.ndim)
     sizes = list(sizes)
     if sizes.count(-1) == 1 and math.prod(sizes) != 0:
-        sizes[sizes.index(-1)] = x.shape[axis] // -math.prod(sizes)
-    if math.prod(sizes) != x.shape[axis]:
-        raise ShapeError(f"unflatten: dimension {dim} of length {x.shape[axis]} does not split into {sizes}")
-    return reshape(x, *x.shape[:axis], *sizes, *x.shape[axis + 1 :])
+        sizes[sizes.index(-1)] = input.shape[axis] // -math.prod(sizes)
+    if math.prod(sizes) != input.shape[axis]:
+        raise ShapeError(f"unflatten: dimension {dim} of length {input.shape[axis]} does not split into {sizes}")
+    return reshape(input, *input.shape[:axis], *sizes, *input.shape[axis + 1 :])
 
 
 def _grad_permute(n: Node, g: Tensor) -> tuple[Tensor]:
@@ -203,33 +203,33 @@ def _grad_permute(n: Node, g: Tensor) -> tuple[Tensor]:
     return (permute(g, *back),)
 
 
-def permute(x: Tensor, *dims: Any) -> Tensor:
+def permute(input: Tensor, *dims: Any) -> Tensor:
     """Dimensions in another order, each named once."""
     order = dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
-    wanted = tuple(_axis("permute", d, x.ndim) for d in order)
-    if sorted(wanted) != list(range(x.ndim)):
-        raise ShapeError(f"permute: {list(order)} does not name each of the {x.ndim} dimensions once")
-    layout = x.layout
+    wanted = tuple(_axis("permute", d, input.ndim) for d in order)
+    if sorted(wanted) != list(range(input.ndim)):
+        raise ShapeError(f"permute: {list(order)} does not name each of the {input.ndim} dimensions once")
+    layout = input.layout
     return view(
-        x, "permute", tuple(layout.shape[a] for a in wanted), tuple(layout.strides[a] for a in wanted), x.offset,
+        input, "permute", tuple(layout.shape[a] for a in wanted), tuple(layout.strides[a] for a in wanted), input.offset,
         _grad_permute, wanted,
     )  # fmt: skip
 
 
-def transpose(x: Tensor, dim0: int, dim1: int) -> Tensor:
+def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Two dimensions exchanged."""
-    a, b = _axis("transpose", dim0, x.ndim), _axis("transpose", dim1, x.ndim)
-    order = list(range(x.ndim))
-    if x.ndim:
+    a, b = _axis("transpose", dim0, input.ndim), _axis("transpose", dim1, input.ndim)
+    order = list(range(input.ndim))
+    if input.ndim:
         order[a], order[b] = order[b], order[a]
-    return permute(x, *order) if order else x
+    return permute(input, *order) if order else input
 
 
-def t(x: Tensor) -> Tensor:
+def t(input: Tensor) -> Tensor:
     """The transpose of a matrix; 0-d and 1-d tensors stay as they are."""
-    if x.ndim > 2:
-        raise ShapeError(f"t: takes at most 2 dimensions, got shape {list(x.shape)}; use .mT or .permute")
-    return transpose(x, 0, 1) if x.ndim == 2 else x
+    if input.ndim > 2:
+        raise ShapeError(f"t: takes at most 2 dimensions, got shape {list(input.shape)}; use .mT or .permute")
+    return transpose(input, 0, 1) if input.ndim == 2 else input
 
 
 def mT(x: Tensor) -> Tensor:
@@ -244,27 +244,27 @@ def T(x: Tensor) -> Tensor:
     return permute(x, *reversed(range(x.ndim))) if x.ndim > 1 else x
 
 
-def squeeze(x: Tensor, dim: Any = None) -> Tensor:
+def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without dimensions of length 1: all of them, or those named that have it."""
     if dim is None:
-        gone = set(range(x.ndim))
+        gone = set(range(input.ndim))
     else:
-        gone = {_axis("squeeze", d, x.ndim) for d in ((dim,) if isinstance(dim, int) else dim)}
-    keep = [a for a in range(x.ndim) if a not in gone or x.shape[a] != 1]
-    layout = x.layout
+        gone = {_axis("squeeze", d, input.ndim) for d in ((dim,) if isinstance(dim, int) else dim)}
+    keep = [a for a in range(input.ndim) if a not in gone or input.shape[a] != 1]
+    layout = input.layout
     return view(
-        x, "squeeze", tuple(layout.shape[a] for a in keep), tuple(layout.strides[a] for a in keep), x.offset,
+        input, "squeeze", tuple(layout.shape[a] for a in keep), tuple(layout.strides[a] for a in keep), input.offset,
         _grad_reshape, layout.shape,
     )  # fmt: skip
 
 
-def unsqueeze(x: Tensor, dim: int) -> Tensor:
+def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """A new dimension of length 1 before ``dim``."""
-    axis = _axis("unsqueeze", dim, x.ndim + 1)
-    layout = x.layout
+    axis = _axis("unsqueeze", dim, input.ndim + 1)
+    layout = input.layout
     shape = (*layout.shape[:axis], 1, *layout.shape[axis:])
     strides = (*layout.strides[:axis], 0, *layout.strides[axis:])
-    return view(x, "unsqueeze", shape, strides, x.offset, _grad_reshape, layout.shape)
+    return view(input, "unsqueeze", shape, strides, input.offset, _grad_reshape, layout.shape)
 
 
 def _grad_expand(n: Node, g: Tensor) -> tuple[Tensor]:
@@ -293,8 +293,8 @@ def expand(x: Tensor, *size: Any) -> Tensor:
     return view(x, "expand", full, broadcast_strides(x.layout, full), x.offset, _grad_expand, x.layout.shape)
 
 
-def broadcast_to(x: Tensor, size: Sequence[int]) -> Tensor:
-    return expand(x, *size)
+def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
+    return expand(input, *size)
 
 
 def expand_as(x: Tensor, other: Tensor) -> Tensor:
@@ -359,57 +359,57 @@ def copy_into(target: Tensor, source: Tensor) -> None:
     enqueue_into(spec, target, (source,))
 
 
-def narrow(x: Tensor, dim: int, start: int, length: int) -> Tensor:
+def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """``length`` entries of dimension ``dim`` from ``start`` on."""
     from .indexing import getitem
 
-    axis = _axis("narrow", dim, x.ndim)
+    axis = _axis("narrow", dim, input.ndim)
     if start < 0:
-        start += x.shape[axis]
-    if length < 0 or start < 0 or start + length > x.shape[axis]:
-        raise IndexError(f"narrow: {length} entries from {start} on are outside dimension {dim} of length {x.shape[axis]}")
-    return getitem(x, (slice(None),) * axis + (slice(start, start + length),))
+        start += input.shape[axis]
+    if length < 0 or start < 0 or start + length > input.shape[axis]:
+        raise IndexError(f"narrow: {length} entries from {start} on are outside dimension {dim} of length {input.shape[axis]}")
+    return getitem(input, (slice(None),) * axis + (slice(start, start + length),))
 
 
-def select(x: Tensor, dim: int, index: int) -> Tensor:
+def select(input: Tensor, dim: int, index: int) -> Tensor:
     """Entry ``index`` of dimension ``dim``, which disappears."""
     from .indexing import getitem
 
-    return getitem(x, (slice(None),) * _axis("select", dim, x.ndim) + (index,))
+    return getitem(input, (slice(None),) * _axis("select", dim, input.ndim) + (index,))
 
 
-def split(x: Tensor, sizes: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
-    """Pieces of ``sizes`` entries (the last may be smaller), or of the given sizes, along ``dim``."""
-    axis = _axis("split", dim, x.ndim)
-    total = x.shape[axis]
-    if isinstance(sizes, int):
-        if sizes <= 0:
-            raise ShapeError(f"split: pieces need at least one entry, got {sizes}")
-        parts = [min(sizes, total - i) for i in range(0, total, sizes)] or [0]
+def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of ``split_size_or_sections`` entries (the last may be smaller), or of the given sizes, along ``dim``."""
+    axis = _axis("split", dim, tensor.ndim)
+    total = tensor.shape[axis]
+    if isinstance(split_size_or_sections, int):
+        if split_size_or_sections <= 0:
+            raise ShapeError(f"split: pieces need at least one entry, got {split_size_or_sections}")
+        parts = [min(split_size_or_sections, total - i) for i in range(0, total, split_size_or_sections)] or [0]
     else:
-        parts = list(sizes)
+        parts = list(split_size_or_sections)
         if builtin_sum(parts) != total:
             raise ShapeError(f"split: sizes {parts} add up to {builtin_sum(parts)}, dimension {dim} has {total}")
     out, start = [], 0
     for n in parts:
-        out.append(narrow(x, axis, start, n))
+        out.append(narrow(tensor, axis, start, n))
         start += n
     return tuple(out)
 
 
-def chunk(x: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
+def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most ``chunks`` pieces of equal size along ``dim``; the last may be smaller."""
     if chunks <= 0:
         raise ShapeError(f"chunk: needs at least one chunk, got {chunks}")
-    total = x.shape[_axis("chunk", dim, x.ndim)]
+    total = input.shape[_axis("chunk", dim, input.ndim)]
     if total == 0:  # as many pieces of nothing, as in PyTorch
-        return tuple(narrow(x, dim, 0, 0) for _ in range(chunks))
-    return split(x, -(-total // chunks), dim)
+        return tuple(narrow(input, dim, 0, 0) for _ in range(chunks))
+    return split(input, -(-total // chunks), dim)
 
 
-def unbind(x: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
+def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Every entry of ``dim`` as a tensor of its own."""
-    return tuple(select(x, dim, i) for i in range(x.shape[_axis("unbind", dim, x.ndim)]))
+    return tuple(select(input, dim, i) for i in range(input.shape[_axis("unbind", dim, input.ndim)]))
 
 
 def view_as(x: Tensor, other: Tensor) -> Tensor:

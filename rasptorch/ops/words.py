@@ -26,7 +26,9 @@ def lacks_int64(device: Device) -> bool:
 class Equality(Elementwise):
     """``eq`` and ``ne``, which a device without 64-bit arithmetic answers by comparing halves."""
 
-    def __call__(self, *operands: Any) -> Tensor:
+    def __call__(self, *operands: Any, **options: Any) -> Tensor:
+        if options:
+            return self._named(operands, options)
         for x in operands:
             if type(x) is Tensor and x.layout.dtype is dt.int64 and not x.layout.device.driver.traits.int64:
                 return self._in_words(operands)
