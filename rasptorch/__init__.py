@@ -15,6 +15,7 @@ from .capture import capture
 from .ops import *  # noqa: F403
 from .ops import __all__ as _operations
 from .ops.methods import attach as _attach
+from .printing import get_printoptions, set_printoptions
 from .runtime.device import Device
 from .runtime.dtype import DType as dtype
 from .runtime.dtype import bfloat16, bool_, float16, float32, float64, int32, int64, uint8
@@ -119,12 +120,14 @@ __all__ = [
     "float32",
     "float64",
     "forbid_waiting",
+    "get_printoptions",
     "inference_mode",
     "int32",
     "int64",
     "is_grad_enabled",
     "no_grad",
     "set_grad_enabled",
+    "set_printoptions",
     "statistics",
     "stream",
     "synchronize",
