@@ -259,12 +259,16 @@ def counted(operation: str, layout: Layout, start: float, increment: float) -> T
 
 
 @makes_out
-def arange(*bounds: Any, dtype: Any = None, device: Any = None, requires_grad: bool = False, out: Any = None) -> Tensor:
+def arange(
+    start: Any = None, end: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None, requires_grad: bool = False,
+    out: Any = None,
+) -> Tensor:  # fmt: skip
     """``arange(end)``, ``arange(start, end)`` or ``arange(start, end, step)``; ``end`` itself is left out."""
-    if not 1 <= len(bounds) <= 3:
-        raise TypeError(f"arange takes 1 to 3 bounds, got {len(bounds)}")
-    start, end = (0, bounds[0]) if len(bounds) == 1 else bounds[:2]
-    increment = bounds[2] if len(bounds) == 3 else 1
+    if end is None:
+        if start is None:
+            raise TypeError("arange takes 1 to 3 bounds, got none")
+        start, end = 0, start
+    start, increment = 0 if start is None else start, step
     if increment == 0:
         raise ValueError("arange: the step must not be 0")
     count = max(0, math.ceil((end - start) / increment))

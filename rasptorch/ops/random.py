@@ -22,7 +22,7 @@ from .arithmetic import div, where
 from .creation import _like, device_of, floating, shape_of
 from .dispatch import SpecCache, check_dtype, check_size, enqueue
 from .functions import cos, log, sqrt
-from .outputs import makes_out
+from .outputs import makes_out, takes_out
 
 _specs = SpecCache()
 
@@ -158,7 +158,8 @@ def randn_like(
     return made.requires_grad_() if requires_grad else made
 
 
-def bernoulli(input: Tensor, *, generator: Generator | None = None) -> Tensor:
+@takes_out
+def bernoulli(input: Tensor, *, generator: Generator | None = None, out: Any = None) -> Tensor:
     """Ones with probability ``input`` for each element, zeros otherwise, in ``input``'s dtype."""
     return (rand_like(input, generator=generator) < input).to(input.dtype)
 

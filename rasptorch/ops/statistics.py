@@ -70,12 +70,18 @@ def _variance_and_mean(name: str, x: Tensor, dim: Dim, correction: float, keepdi
     return variance(x, average, over, correction, keepdim), reshape(average, kept)
 
 
-def var_mean(input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+@takes_out
+def var_mean(
+    input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False, out: Any = None
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The variance over ``dim``, divided by ``n - correction``, and the mean."""
     return _variance_and_mean("var_mean", input, dim, correction, keepdim)
 
 
-def std_mean(input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False) -> tuple[Tensor, Tensor]:
+@takes_out
+def std_mean(
+    input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False, out: Any = None
+) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The standard deviation over ``dim``, with ``n - correction`` in it, and the mean."""
     spread, average = _variance_and_mean("std_mean", input, dim, correction, keepdim)
     return sqrt(spread), average

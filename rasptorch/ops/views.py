@@ -293,8 +293,9 @@ def expand(x: Tensor, *size: Any) -> Tensor:
     return view(x, "expand", full, broadcast_strides(x.layout, full), x.offset, _grad_expand, x.layout.shape)
 
 
-def broadcast_to(input: Tensor, size: Sequence[int]) -> Tensor:
-    return expand(input, *size)
+def broadcast_to(input: Tensor, shape: Sequence[int]) -> Tensor:
+    """As `expand`, to a shape given as one sequence."""
+    return expand(input, *shape)
 
 
 def expand_as(x: Tensor, other: Tensor) -> Tensor:
