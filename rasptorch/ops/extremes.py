@@ -9,7 +9,7 @@ from ..autograd.node import Node
 from ..runtime import dtype as dt
 from ..runtime.errors import ShapeError
 from ..runtime.layout import layout_of
-from ..tensor import Tensor, _axis
+from ..tensor import Tensor, _axis, axes
 from .arithmetic import maximum, minimum, where
 from .comparison import eq, logical_or, ne
 from .creation import counted
@@ -106,4 +106,5 @@ def min(input: Tensor, dim: Any = None, keepdim: bool = False, *, other: Any = N
 @takes_out
 def aminmax(input: Tensor, *, dim: int | None = None, keepdim: bool = False, out: Any = None) -> Range:
     """The smallest and the largest elements, of all or along ``dim``, as ``(min, max)``. Gradients are shared among equals."""
+    axes("aminmax", dim, input.ndim)
     return Range(amin(input, dim, keepdim), amax(input, dim, keepdim))

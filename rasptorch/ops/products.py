@@ -63,7 +63,7 @@ def _contracted(dims: int | Sequence[Sequence[int] | int], a: Tensor, b: Tensor)
     if isinstance(dims, int):
         if not 0 <= dims <= min(a.ndim, b.ndim):
             raise ShapeError(f"tensordot: {dims} dimensions to sum over, the operands have shapes {list(a.shape)} and {list(b.shape)}")
-        return list(range(a.ndim - dims, a.ndim)), list(range(dims))
+        return _contracted([list(range(a.ndim - dims, a.ndim)), list(range(dims))], a, b)
     first, second = ([d] if isinstance(d, int) else list(d) for d in dims)
     for x, named in ((a, first), (b, second)):
         axes("tensordot", named, x.ndim)

@@ -9,7 +9,7 @@ from ..autograd.node import Node
 from ..runtime import dtype as dt
 from ..tensor import Tensor, _axis
 from .creation import empty
-from .dispatch import tape
+from .dispatch import check_dtype, tape
 from .outputs import takes_out
 from .reduction import _accumulate
 from .views import cast, clone, copy_into, narrow
@@ -53,5 +53,6 @@ def cumsum(input: Tensor, dim: int, *, dtype: Any = None, out: Any = None) -> Te
     """The sums of the entries up to each along ``dim``. Integers and booleans add up in int64."""
     axis = _axis("cumsum", dim, input.ndim)
     wanted = dt.as_dtype(dtype) if dtype is not None else input.dtype if input.dtype.is_floating_point else dt.int64
+    check_dtype("cumsum", input.device, wanted)
     input = input.to(wanted)
     return _scan("cumsum", input, axis, False) if input.ndim else clone(input)

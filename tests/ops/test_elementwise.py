@@ -37,6 +37,7 @@ def defined(name: str, dtype: str) -> bool:
     )
 
 
+@pytest.mark.every_driver
 @pytest.mark.parametrize("name", ALL_UNARY)
 def test_unary_special_values(name: str, device: str) -> None:
     x, y = unary_pair(name, "float32", device)
@@ -73,6 +74,7 @@ def test_dtypes_on_devices(dtype: str, device: str) -> None:
         assert_close(x.to(other), y.to(TORCH[other]), what=f"{dtype} to {other}")
 
 
+@pytest.mark.every_driver
 @pytest.mark.parametrize("layout", LAYOUTS)
 @pytest.mark.parametrize("name", ["exp", "neg"])
 def test_unary_layouts(name: str, layout: str, device: str) -> None:
@@ -103,6 +105,7 @@ def grid(name: str, dtype: str, device: str) -> tuple[tuple[Any, Any], tuple[Any
     return pair(list(first), dtype, device), pair(list(second), dtype, device)
 
 
+@pytest.mark.every_driver
 @pytest.mark.parametrize("name", ALL_BINARY)
 def test_binary_special_values(name: str, device: str) -> None:
     (a, c), (b, d) = grid(name, "float32", device)
@@ -121,6 +124,7 @@ def test_binary_of_every_dtype(name: str, dtype: str) -> None:
     assert_close(getattr(rt, name)(a, b), getattr(torch, name)(c, d), signed_zeros=name != "remainder")
 
 
+@pytest.mark.every_driver
 @pytest.mark.parametrize(("left", "right"), list(itertools.product(LAYOUTS, ["contiguous", "transposed", "0-d"])))
 def test_binary_layouts(left: str, right: str, device: str) -> None:
     x, y = (LAYOUTS[left](t) for t in random((4, 6), device=device))
@@ -140,6 +144,7 @@ BROADCASTS = [
 ]  # fmt: skip
 
 
+@pytest.mark.every_driver
 @pytest.mark.parametrize(("a", "b"), BROADCASTS, ids=str)
 def test_broadcasting(a: tuple[int, ...], b: tuple[int, ...], device: str) -> None:
     (x, y), (v, w) = random(a, device=device), random(b, device=device, seed=1)

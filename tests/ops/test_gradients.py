@@ -36,6 +36,7 @@ def compare(case: Case, dtype: str, device: str) -> None:
         assert_close(x.grad, wanted, what=f"{case.id}, gradient of input {k}")
 
 
+@pytest.mark.every_driver
 @EVERY
 def test_values_and_gradients_are_pytorchs(case: Case, device: str) -> None:
     compare(case, "float32", device)

@@ -9,8 +9,9 @@ from pathlib import Path
 import rasptorch as rt
 from rasptorch import ops
 from rasptorch.ops import methods
+from rasptorch.ops.elementwise import REGISTRY
 
-from . import table
+from . import table, test_errors
 
 HERE = Path(__file__).parent
 FOLDERS = (HERE, HERE.parent / "autograd")
@@ -76,3 +77,36 @@ def test_every_elementwise_operation_is_in_the_tables() -> None:
 def test_functions_and_methods_of_one_name_are_one_operation() -> None:
     for name, operation in {**methods.UNARY, **methods.BINARY}.items():
         assert getattr(rt, name) is operation
+
+
+# What is proved of an operation, by which test: each runs over the tables on host, lavapipe and SwiftShader.
+EVERYWHERE = {
+    "test_gradients.py": ("test_values_and_gradients_are_pytorchs",),
+    "test_elementwise.py": (
+        "test_unary_special_values", "test_unary_layouts", "test_binary_special_values", "test_binary_layouts", "test_broadcasting",
+    ),
+}  # fmt: skip
+
+
+def test_the_tables_are_run_on_every_driver() -> None:
+    for file, names in EVERYWHERE.items():
+        functions = {f.name: f for f in ast.parse((HERE / file).read_text("utf-8")).body if isinstance(f, ast.FunctionDef)}
+        for name in names:
+            marks = [ast.unparse(mark) for mark in functions[name].decorator_list]
+            assert "pytest.mark.every_driver" in marks, f"{file}: {name}"
+
+
+def test_every_differentiable_operation_is_a_case() -> None:
+    """A case is compared with PyTorch and with central differences; ``second`` of each says whether that is promised too."""
+    elementwise = {name for name, operation in REGISTRY.items() if operation.gradient is not None and name not in table.NO_GRADIENT}
+    missing = sorted(elementwise - {case.name for case in table.CASES})
+    assert not missing, f"operations with a gradient that is compared with nothing: {', '.join(missing)}"
+    twice = {case.name for case in table.CASES if case.second}
+    once_is_all = {"sign", "floor", "ceil", "round", "trunc", "neg", "abs", "relu", "maximum", "minimum", "add", "sub", "remainder", "fmod"}
+    once_is_all |= {"clamp_min", "clamp_max"}  # nothing, or a constant, is left to differentiate
+    assert elementwise - once_is_all <= twice, sorted(elementwise - once_is_all - twice)
+
+
+def test_the_errors_of_every_operation_are_tested() -> None:
+    assert {*test_errors.TWO, *test_errors.OVER, *test_errors.REFUSED} >= {*methods.BINARY, "sum", "matmul", "cat", "softmax"}
+    test_errors.test_every_operation_is_in_a_table()
