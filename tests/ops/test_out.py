@@ -65,8 +65,8 @@ MAKING: dict[str, Run] = {
     "randn": lambda m, **o: m.randn(2, 3, **o),
 }
 INTEGERS = {"bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "bitwise_left_shift", "bitwise_right_shift"}
-# `is...` of PyTorch has no out; these are checked by the errors below.
-NOT_IN_TORCH = {"isnan", "isinf", "isfinite", "mul_add_relu", "masked_fill", "relu"}
+# `is...` of PyTorch has no out, and random numbers are others; these are checked by the errors below.
+NOT_IN_TORCH = {"bernoulli", "isnan", "isinf", "isfinite", "mul_add_relu", "masked_fill", "relu"}
 TAKE_OUT = [
     name for name in ops.__all__
     if not inspect.isclass(getattr(ops, name)) and "out" in inspect.signature(getattr(ops, name)).parameters
