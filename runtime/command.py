@@ -8,13 +8,14 @@ recognised by comparing identities.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
 from . import dtype as dt
 from .dtype import DType
 from .errors import DTypeError
-from .layout import Layout
+from .layout import Layout, Shape
 from .opcodes import OPCODES
 
 _TAKES: Final = {0: "b", 1: "i", 2: "f"}
@@ -77,7 +78,9 @@ class CommandSpec:
     ``kind`` is ``elementwise``, ``reduce``, ``matmul``, ``conv`` or ``shader``. ``inputs`` and ``outputs`` are layouts as the kernel sees
     them (for elementwise commands the inputs are already stretched to the output's shape). The first ``in_place`` outputs
     are written into storages that exist; the others are new. ``notes_errors`` adds the stream's error words as one more
-    output. ``name`` is the operation the user called, for traces and messages.
+    output. ``name`` is the operation the user called, for traces and messages. The layout of a table says which memory may be
+    read; ``walks`` has, by the number of the input, the strides along the output of those tables whose look-ups count from
+    another element for every element of the output.
     """
 
     kind: str
@@ -88,6 +91,7 @@ class CommandSpec:
     attributes: tuple[object, ...] = ()
     in_place: int = 0
     notes_errors: bool = False
+    walks: Mapping[int, Shape] = field(default_factory=dict)
     nbytes: int = field(init=False)
     fresh: tuple[int, ...] = field(init=False)
     single: bool = field(init=False)

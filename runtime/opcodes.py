@@ -63,9 +63,9 @@ OPCODES: Final = _table(
     # block whose counter is (index >> 2, offset, 0, 0) under the key (seed_low, seed_high), as the bits of an int32.
     ("philox", 4, "i", "int32"),  # index, offset, seed_low, seed_high
     ("unit_uniform", 1, "i", "float32"),  # bits of an int32 -> [0, 1): the upper 24 bits times 2**-24
-    # index, table: the element number ``index`` (int32, counted from the first one of the operand) of an input that is read
-    # nowhere else in the program; the index is right, because it was checked. Such an input is a *table*: a flat piece of
-    # memory, not walked along with the other operands.
+    # index, table: the element number ``index`` (int32, counted from where the operand's walk is at this element) of an input that
+    # is read nowhere else in the program; the index is right, because it was checked. Such an input is a *table*: any piece of its
+    # memory may be read. Its walk (`CommandSpec.walks`) stays at its first element unless the command says otherwise.
     ("lookup", 2, "fib", "same"),
     # index, bound, tag. A positive bound n allows -n <= index < n, where negative ones count from the end; a negative
     # bound -n allows 0 <= index < n only. Gives the index from the front, or 0 and a note (tag, index, bound) in the

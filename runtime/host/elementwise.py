@@ -15,6 +15,7 @@ from ..hazards import overlap
 from ..plan.plan import ElementwiseKernel
 from .evaluate import Call, Evaluator, Scalars, execute
 from .record import Binding, Runner, Workers, error_words
+from .tables import Table
 
 Array = NDArray[Any]
 
@@ -46,8 +47,8 @@ Piece = Callable[[], Sequence[Call]]
 class Pieces:
     """A kernel's domain cut into pieces that several threads share, each with an evaluator of its own."""
 
-    def __init__(self, elements: int, count: int, steps: int, driver: Workers, alone: bool) -> None:
-        self.shares = driver.threads if elements >= PARALLEL and count > 1 and not alone else 1
+    def __init__(self, elements: int, count: int, steps: int, driver: Workers) -> None:
+        self.shares = driver.threads if elements >= PARALLEL and count > 1 else 1
         self._keep = count * (steps + 1) <= KEPT_CALLS
         self._driver = driver
         self._work: list[list[Piece]] = [[] for _ in range(self.shares)]
@@ -78,17 +79,18 @@ def overlapping(kernel: ElementwiseKernel) -> tuple[frozenset[int], bool]:
     """Outputs whose memory an input uses too, and whether any of them is walked differently from that input."""
     shared, crossed = set(), False
     for k, o in enumerate(kernel.outputs):
-        for i in kernel.inputs:
+        for n, i in enumerate(kernel.inputs):
             if overlap(o.access, i.access):
                 shared.add(k)
-                crossed = crossed or o.strides != i.strides or o.offset != i.offset
+                crossed = crossed or o.strides != i.strides or o.offset != i.offset or n in kernel.program.tables
     return frozenset(range(len(kernel.outputs)) if kernel.donated else shared), crossed
 
 
 def elementwise(kernel: ElementwiseKernel, binding: Binding, driver: Workers) -> Runner:
     shape, program = kernel.shape, kernel.program
     inputs = [
-        binding.flat(o) if k in program.tables else binding.array(o, shape) for k, o in enumerate(kernel.inputs)
+        Table.over(binding.flat(o), shape, o.strides) if k in program.tables else binding.array(o, shape)
+        for k, o in enumerate(kernel.inputs)
     ]
     outputs = [binding.array(o, shape) for o in kernel.outputs]
     words = error_words(kernel, binding)
@@ -104,7 +106,8 @@ def elementwise(kernel: ElementwiseKernel, binding: Binding, driver: Workers) ->
 
 
 def apply(
-    program: Program, shape: tuple[int, ...], scalars: Scalars, inputs: Sequence[Array], outputs: Sequence[Array], driver: Workers,
+    program: Program, shape: tuple[int, ...], scalars: Scalars, inputs: Sequence[Array | Table], outputs: Sequence[Array],
+    driver: Workers,
     words: Array | None = None, shared: frozenset[int] | None = None, crossed: bool = False,
 ) -> Pieces:  # fmt: skip
     """``program`` over all elements of ``shape``, ready to run.
@@ -115,18 +118,22 @@ def apply(
     shared = frozenset(range(len(outputs))) if shared is None else shared
     size = math.prod(shape)
     boxes = list(blocks(shape, size if crossed else BLOCK))
-    pieces = Pieces(size, len(boxes), len(program.steps), driver, words is not None)
+    pieces = Pieces(size, len(boxes), len(program.steps), driver)
     evaluators = [Evaluator(program, scalars, words, shared) for _ in range(pieces.shares)]
     for number, (index, first) in enumerate(boxes):
         evaluator = evaluators[number % pieces.shares]
-        ins = [x if k in program.tables else x[index] for k, x in enumerate(inputs)]
+        ins = [x.piece(index) if isinstance(x, Table) else x[index] for x in inputs]
         outs = [x[index] for x in outputs]
         pieces.add(number, partial(_crossing if crossed else Evaluator.bind, evaluator, ins, outs, first))
     return pieces
 
 
-def _crossing(evaluator: Evaluator, inputs: Sequence[Array], outputs: Sequence[Array], first: int) -> list[Call]:
+def _crossing(evaluator: Evaluator, inputs: Sequence[Array | Table], outputs: Sequence[Array], first: int) -> list[Call]:
     """The calls where outputs lie across inputs: those are put aside as a whole."""
-    copies = [np.empty_like(x) for x in inputs]
-    aside: list[Call] = [(np.copyto, (copy, x)) for copy, x in zip(copies, inputs, strict=True)]
+    copies: list[Array | Table] = []
+    aside: list[Call] = []
+    for x in inputs:
+        seen, copy, source = x.aside() if isinstance(x, Table) else (own := np.empty_like(x), own, x)
+        copies.append(seen)
+        aside.append((np.copyto, (copy, source)))
     return aside + evaluator.bind(copies, outputs, first)

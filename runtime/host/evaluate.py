@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..command import Program, Step
 from . import functions
 from .record import check_index, stored_as_computed
+from .tables import Table, lookup, narrow_steps
 
 Array = NDArray[Any]
 Call = tuple[Callable[..., Any], tuple[Any, ...]]
@@ -81,26 +82,30 @@ class Evaluator:
                 dying[number].append(register)
         return dying
 
-    def bind(self, inputs: Sequence[Array], outputs: Sequence[Array], first: int = 0) -> list[Call]:
+    def bind(self, inputs: Sequence[Array | Table], outputs: Sequence[Array], first: int = 0) -> list[Call]:
         """The calls for one piece.
 
-        ``inputs`` and ``outputs`` are in stored form and of one shape, but for tables, which are whole and flat; ``first`` is the
-        row-major number of element 0.
+        ``inputs`` and ``outputs`` are in stored form and of one shape, but for tables; ``first`` is the row-major number of
+        element 0.
         """
         program, calls = self._program, list[Call]()
-        shape = outputs[0].shape if outputs else np.broadcast_shapes(*(x.shape for k, x in enumerate(inputs) if k not in program.tables))
+        shape = outputs[0].shape if outputs else np.broadcast_shapes(*(x.shape for x in inputs if not isinstance(x, Table)))
+        narrow = narrow_steps(program, inputs, shape[-1] if shape else 0)
         registers: list[Any] = []
         taken: list[Array] = []
         for k, (dtype, stored) in enumerate(zip(program.inputs, inputs, strict=True)):
-            register = stored
-            if k not in program.tables and (k in self._aside or not stored_as_computed(dtype)):
+            register: Any = stored
+            if not isinstance(stored, Table) and (k in self._aside or not stored_as_computed(dtype)):
                 register = self._take(functions.register_dtype(dtype), stored.shape)
                 taken.append(register)
                 calls.append((functions.load_into, (dtype, stored, register)))
             registers.append(register)
         registers.extend(self._scalars)
         for number, step in enumerate(program.steps):
-            calls += self._step(number, step, registers, outputs, shape, first)
+            if self._base + number in narrow:
+                calls += self._step(number, step, [_thin(r) for r in registers], outputs, (*shape[:-1], 1), first, registers)
+            else:
+                calls += self._step(number, step, registers, outputs, shape, first, registers)
         for k, result in enumerate(program.results):
             if self._direct.get(result) != k:
                 calls.append((functions.store, (program.dtype_of(result), registers[result], outputs[k])))
@@ -111,22 +116,24 @@ class Evaluator:
         return calls
 
     def _step(
-        self, number: int, step: Step, registers: list[Any], outputs: Sequence[Array], shape: tuple[int, ...], first: int
-    ) -> list[Call]:
-        """What one step calls; its register is appended, and those that die are given back."""
+        self, number: int, step: Step, seen: list[Any], outputs: Sequence[Array], shape: tuple[int, ...], first: int,
+        registers: list[Any],
+    ) -> list[Call]:  # fmt: skip
+        """What one step calls; its register is appended, and those that die are given back. ``seen`` is what it sees of registers."""
         dying = [registers[r] for r in self._dying[number] if r != self._base + number]
         if step.opcode not in ALONE:
             for array in dying:
                 self._give(array)
         direct = self._direct.get(self._base + number)
         out = outputs[direct] if direct is not None else self._take(functions.register_dtype(step.result), shape)
-        arguments = [registers[a] for a in step.args]
+        arguments = [seen[a] for a in step.args]
         if step.opcode == "index":
             calls: list[Call] = [(_fill_index, (out, first))]
         elif step.opcode == "check_index":
             calls = [(check_index, (self._words, *arguments, out))]
         elif step.opcode == "lookup":
-            calls = [(functions.lookup, (step.result, *arguments, out))]  # of the table's own dtype
+            index, table = arguments
+            calls = [(lookup, (step.result, _thin(index) if _constant(index) else index, table, out))]  # of the table's own dtype
         else:
             calls = [(functions.function(step.opcode, step.operands, step.result), (*arguments, out))]
             if not stored_as_computed(step.result):
@@ -145,6 +152,16 @@ class Evaluator:
 
     def _give(self, array: Array) -> None:
         self._scratch.setdefault((array.dtype, array.shape), []).append(array)
+
+
+def _constant(register: Any) -> bool:
+    """Whether an array is stretched along its last axis, which has several entries."""
+    return bool(register.ndim and register.shape[-1] > 1 and register.strides[-1] == 0)
+
+
+def _thin(register: Any) -> Any:
+    """One entry of the last axis; of tables and scalars all there is."""
+    return register if isinstance(register, Table) or not register.ndim else register[..., :1]
 
 
 def _fill_index(out: Array, first: int) -> None:

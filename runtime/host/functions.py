@@ -89,14 +89,6 @@ def load_into(dtype: DType, stored: Array, register: Array) -> None:
         np.copyto(register, stored)
 
 
-def lookup(dtype: DType, index: Array, table: Array, out: Array) -> None:
-    """The opcode ``lookup``: elements of a flat array in stored form, as registers. Indices are known to be right."""
-    if register_dtype(dtype) == dtype.numpy:
-        np.take(table, index, out=out, mode="clip")  # of the modes the one that needs no buffer
-    else:
-        load_into(dtype, np.take(table, index, mode="clip"), out)
-
-
 def store(dtype: DType, register: Array, stored: Array) -> None:
     """Write a register (it broadcasts) into ``stored``, an array of ``dtype.numpy``; ties round to even."""
     if dtype is dtypes.bfloat16:

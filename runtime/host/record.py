@@ -152,11 +152,15 @@ def error_words(kernel: Kernel, binding: Binding) -> Array | None:
     return None if kernel.errors is None else binding.array(kernel.errors, (4,))
 
 
+_noting = threading.Lock()
+
+
 def note_error(words: Array, tag: int, index: int, bound: int) -> None:
-    """Keep the first offence only."""
-    if words[0] == 0:
-        words[1:3] = (index, bound)
-        words[0] = tag
+    """Keep the first offence only; several threads may have one."""
+    with _noting:
+        if words[0] == 0:
+            words[1:3] = (index, bound)
+            words[0] = tag
 
 
 def check_index(words: Array, index: Array, bound: int, tag: int, out: Array) -> None:

@@ -101,7 +101,7 @@ def _pieces(
     cut = boxes(kernel, BLOCK if computed else 4 * BLOCK)
     parts = len(cut[0][1])
     partial_totals = totals[np.newaxis] if parts == 1 else np.empty((parts, *kernel.kept), dtype)
-    pieces = Pieces(math.prod(kernel.kept + kernel.reduced), len(cut) * parts, len(program.steps), driver, False)
+    pieces = Pieces(math.prod(kernel.kept + kernel.reduced), len(cut) * parts, len(program.steps), driver)
     evaluators = [Evaluator(program, scalars) for _ in range(pieces.shares)]
     scratch: dict[tuple[int, tuple[int, ...]], Array] = {}
     number = 0

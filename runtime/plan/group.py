@@ -114,10 +114,10 @@ def _form(spec: CommandSpec) -> tuple[Shape, list[Shape]]:
     layouts = (*spec.inputs, *spec.outputs)
     shape = squeezed(layouts[-1].shape)
     tables = spec.program.tables if spec.program is not None else ()
-    strides = [
-        (0,) * len(shape) if k in tables else tuple(s for n, s in zip(x.shape, x.strides, strict=True) if n != 1)
-        for k, x in enumerate(layouts)
+    whole = [
+        spec.walks.get(k, (0,) * len(layouts[-1].shape)) if k in tables else x.strides for k, x in enumerate(layouts)
     ]
+    strides = [tuple(s for n, s in zip(layouts[-1].shape, w, strict=True) if n != 1) for w in whole]
     plain = plain_strides(shape)
     if all(s == plain or not any(s) for s in strides):
         count = math.prod(shape)

@@ -13,7 +13,7 @@ from ..layout import Shape, contiguous_strides
 class Place(NamedTuple):
     """``offset`` (elements) and ``strides`` of value number ``value`` over a domain; strides along axes of length 1 are 0.
 
-    Of a table, any of ``span`` elements may be read at any element of the domain; its strides are 0.
+    Of a table, any of ``span`` elements may be read at any element of the domain; its strides say where look-ups count from.
     """
 
     value: int
@@ -35,7 +35,7 @@ def access(p: Place, shape: Shape) -> Access:
 def extent(p: Place, shape: Shape) -> tuple[int, int]:
     """The first byte and the one after the last that a place touches."""
     size, span = p.dtype.itemsize, (p.span or 1) if math.prod(shape) else 0
-    if span:
+    if span and not p.span:
         for n, s in zip(shape, p.strides, strict=True):
             span += (n - 1) * s
     return p.offset * size, (p.offset + span) * size

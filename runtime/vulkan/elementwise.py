@@ -42,9 +42,9 @@ LOCAL = 256
 # Besides `LINEAR`, `SINGLE` and `STRIDED`, where an invocation has four elements: `LINEAR` that does not lie in aligned pieces,
 # aligned pieces along the last axis, and one element for all four.
 SHIFTED, PIECES, REPEATED = "shifted", "pieces", "repeated"
-TABLE = "table"  # an input that is looked up
+TABLE, ALONG = "table", "along"  # inputs that are looked up, counted from one element or from one that is walked along
 WHOLE = (LINEAR, PIECES)
-BY_COORDINATES = (STRIDED, PIECES, REPEATED)
+BY_COORDINATES = (STRIDED, PIECES, REPEATED, ALONG)
 SIMPLE = frozenset({
     "add", "sub", "mul", "neg", "abs", "maximum", "minimum", "relu", "copy", "cast", "where", "eq", "ne", "lt", "le", "gt", "ge",
     "logical_and", "logical_or", "logical_not", "logical_xor", "bitwise_and", "bitwise_or", "bitwise_xor", "index", "div", "sqrt",
@@ -71,10 +71,14 @@ class ElementwiseKey:
 def key_of(kernel: ElementwiseKernel, traits: Traits) -> ElementwiseKey:
     operands = kernel.inputs + kernel.outputs
     tables = kernel.program.tables
-    modes = [TABLE if k in tables else mode(o.strides, kernel.shape) for k, o in enumerate(operands)]
-    rank = len(kernel.shape) if STRIDED in modes else 0
+    modes = [
+        (ALONG if any(o.strides) else TABLE) if k in tables else mode(o.strides, kernel.shape) for k, o in enumerate(operands)
+    ]
+    rank = len(kernel.shape) if STRIDED in modes or ALONG in modes else 0
     count = math.prod(kernel.shape)
-    each = 4 if kernel.errors is None and count >= 4 and (not rank or kernel.shape[-1] % 4 == 0) else 1
+    # What is computed of elements behind the last one must do no harm: an index from there would be looked up, or an error.
+    harmless = (kernel.errors is None and not tables) or count % 4 == 0
+    each = 4 if harmless and count >= 4 and (not rank or kernel.shape[-1] % 4 == 0) else 1
     if each == 4:
         modes = [in_four(o, m, kernel.shape[-1]) for o, m in zip(operands, modes, strict=True)]
     formats = [NO_FORMAT] * len(kernel.inputs)
@@ -93,7 +97,7 @@ def in_four(operand: Operand, how: str, length: int) -> str:
     """How an invocation with four elements walks an operand; ``length`` is that of the last axis."""
     if how == LINEAR:
         return LINEAR if operand.dtype.itemsize <= 4 and operand.offset % 4 == 0 else SHIFTED
-    if how in (SINGLE, TABLE):
+    if how in (SINGLE, TABLE, ALONG):
         return how
     if in_fours(operand, -1, length):
         return PIECES
@@ -142,16 +146,17 @@ def emit(key: ElementwiseKey, abilities: Abilities) -> bytes:
                 places.append(m.add(start, first))
             else:
                 places.append(walked(m, start, position, steps) if steps else start)
-        tables = {k: partial(_look_up, m, tensors[k], places[k]) for k in program.tables}
+        along = [steps[-1] if steps else m.u(1) for steps in strides]
         if key.each == 1:
+            tables = {k: partial(_look_up, m, tensors[k], places[k]) for k in program.tables}
             values = [m.u(0) if k in tables else tensors[k].load(places[k]) for k in range(count)]
             computed = evaluate(m, program, values, scalars, abilities, first, errors, tables)
             for tensor, place, value in zip(tensors[count:], places[count:], computed, strict=True):
                 tensor.store(place, value)
         else:
-            along = [steps[-1] if steps else m.u(1) for steps in strides]
+            tables_at = partial(_tables_at, m, key, tensors, places, along)
             loaded = [load_some(m, *one) for one in zip(tensors[:count], key.modes, places, along, strict=False)]
-            results = results_of(m, program, loaded, scalars, abilities, first, tables)
+            results = results_of(m, program, loaded, scalars, abilities, first, tables_at, errors)
             left = m.op(Op.ISub, m.u32, length, first) if key.tail else None
             for k in range(count, len(tensors)):
                 alone = tensors[k]
@@ -171,9 +176,20 @@ def _look_up(m: Module, table: Tensor, start: int, index: int) -> int:
     return table.load(m.add(start, m.bitcast(m.u32, index)))
 
 
+def _tables_at(
+    m: Module, key: ElementwiseKey, tensors: Sequence[Tensor], places: Sequence[int], along: Sequence[int], turn: int
+) -> dict[int, Callable[[int], int]]:
+    """The tables as the element ``turn`` (u32) of an invocation's four sees them."""
+    found: dict[int, Callable[[int], int]] = {}
+    for k in key.program.tables:
+        place = m.add(places[k], m.mul(along[k], turn)) if key.modes[k] == ALONG else places[k]
+        found[k] = partial(_look_up, m, tensors[k], place)
+    return found
+
+
 def load_some(m: Module, tensor: Tensor, how: str, place: int, step: int) -> list[int]:
     """Four elements of an operand; of a table nothing yet."""
-    if how == TABLE:
+    if how in (TABLE, ALONG):
         return [m.u(0)] * 4
     if how in WHOLE:
         return tensor.load_each(place)
@@ -205,12 +221,12 @@ def store_some(
 
 def results_of(
     m: Module, program: Program, loaded: Sequence[Sequence[int]], scalars: Sequence[int], abilities: Abilities, first: int,
-    tables: Mapping[int, Callable[[int], int]] = NO_TABLES,
+    tables_at: Callable[[int], Mapping[int, Callable[[int], int]]] = lambda turn: NO_TABLES, errors: Tensor | None = None,
 ) -> list[list[int]]:  # fmt: skip
     """The program's results for four elements: per result, four values."""
     if weight(program) <= SHORT:
         computed = [
-            evaluate(m, program, [four[k] for four in loaded], scalars, abilities, m.add(first, m.u(k)), None, tables)
+            evaluate(m, program, [four[k] for four in loaded], scalars, abilities, m.add(first, m.u(k)), errors, tables_at(m.u(k)))
             for k in range(4)
         ]
         return [list(values) for values in zip(*computed, strict=True)]
@@ -225,7 +241,7 @@ def results_of(
             for k in range(3):
                 value = value if four[k] == four[3] else m.select(here[k], four[k], value)
             values.append(value)
-        computed_once = evaluate(m, program, values, scalars, abilities, m.add(first, turn), None, tables)
+        computed_once = evaluate(m, program, values, scalars, abilities, m.add(first, turn), errors, tables_at(turn))
         for variables, value in zip(kept, computed_once, strict=True):
             for k, variable in enumerate(variables):
                 at = m.op(Op.IEqual, m.bool, turn, m.u(k))
