@@ -93,6 +93,7 @@ from .functions import atan as arctan
 from .functions import neg as negative
 from .functions import round_ as round
 from .functions import trunc as fix
+from .gathering import gather, index_select, take, take_along_dim
 from .joining import cat, hstack, repeat_interleave, roll, stack, tile, vstack
 from .joining import cat as concat
 from .joining import cat as concatenate
@@ -266,6 +267,7 @@ __all__ = [
     "frombuffer",
     "full",
     "full_like",
+    "gather",
     "ge",
     "get_default_device",
     "greater",
@@ -285,6 +287,7 @@ __all__ = [
     "is_signed",
     "is_tensor",
     "isclose",
+    "index_select",
     "isfinite",
     "isin",
     "isinf",
@@ -399,6 +402,7 @@ __all__ = [
     "swapdims",
     "t",
     "take",
+    "take_along_dim",
     "tan",
     "tanh",
     "tensor",

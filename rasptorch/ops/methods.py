@@ -33,6 +33,7 @@ from . import (
 )
 from . import comparison as c
 from . import functions as f
+from . import gathering as g
 from . import linalg as m
 from . import more_functions as also
 from . import placing as s
@@ -79,6 +80,7 @@ OTHER: dict[str, Callable[..., Any]] = {
     "roll": joining.roll, "repeat": joining.repeat, "tile": joining.tile, "repeat_interleave": joining.repeat_interleave,
     "diag": diagonals.diag, "diagonal": diagonals.diagonal, "diag_embed": diagonals.diag_embed,
     "unfold": rearranging.unfold, "movedim": rearranging.movedim, "swapaxes": rearranging.swapaxes, "ravel": rearranging.ravel,
+    "index_select": g.index_select, "gather": g.gather, "take": g.take, "take_along_dim": g.take_along_dim,
     "max": extremes.max, "min": extremes.min, "aminmax": extremes.aminmax, "cumsum": cumsum,
     "norm": statistics.norm, "nansum": statistics.nansum, "nanmean": statistics.nanmean,
     "count_nonzero": statistics.count_nonzero,

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from .case import Case, Shape, of
+from .indexing_cases import INDEXING
 from .joining_cases import JOINING
 from .more_cases import MORE
 from .running_cases import CASES as RUNNING
@@ -161,4 +162,7 @@ VIEWS = [
     _view("contiguous", lambda x: x.T.contiguous(), (2, 3)),
 ]
 
-CASES = [*_unary(), *_binary(), *WITH_NUMBERS, *CHOOSING, *REDUCTIONS, *PRODUCTS, *VIEWS, *MORE, *JOINING, *SORTING, *SCATTERED, *RUNNING]
+CASES = [
+    *_unary(), *_binary(), *WITH_NUMBERS, *CHOOSING, *REDUCTIONS, *PRODUCTS, *VIEWS, *MORE, *JOINING, *INDEXING, *SORTING, *SCATTERED,
+    *RUNNING,
+]  # fmt: skip
