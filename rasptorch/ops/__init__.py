@@ -128,6 +128,7 @@ from .more_functions import (
     triu_indices,
     xlogy,
 )
+from .nonzero import argwhere, masked_select, nonzero, nonzero_async
 from .padding import pad
 from .placing import index_add, index_copy, index_fill, index_put, masked_scatter, scatter, scatter_add, scatter_reduce
 from .products import dot, mm, mv, outer, tensordot, vdot
@@ -192,6 +193,7 @@ __all__ = [
     "argmax",
     "argmin",
     "argsort",
+    "argwhere",
     "as_tensor",
     "asarray",
     "asin",
@@ -317,6 +319,7 @@ __all__ = [
     "manual_seed",
     "masked_fill",
     "masked_scatter",
+    "masked_select",
     "matmul",
     "max",
     "maximum",
@@ -343,6 +346,8 @@ __all__ = [
     "neg",
     "negative",
     "norm",
+    "nonzero",
+    "nonzero_async",
     "normal",
     "not_equal",
     "numel",

@@ -101,6 +101,17 @@ power = Elementwise("pow", "pow", 2, _grad_pow, "ab|abo")
 maximum = Elementwise("maximum", "maximum", 2, _grad_extreme, "ab|ab")
 minimum = Elementwise("minimum", "minimum", 2, _grad_extreme, "ab|ab")
 atan2 = Elementwise("atan2", "atan2", 2, _grad_atan2, "ab|ab", FLOAT)
-where = Elementwise("where", "where", 3, _grad_where, "|a|a")
+class _Where(Elementwise):
+    """``where(condition, a, b)``; of the condition alone its true elements' indices, as `nonzero` with ``as_tuple``."""
+
+    def __call__(self, *operands: Any) -> Any:
+        if len(operands) == 1:
+            from .nonzero import nonzero
+
+            return nonzero(operands[0], as_tuple=True)
+        return super().__call__(*operands)
+
+
+where: Elementwise = _Where("where", "where", 3, _grad_where, "|a|a")
 
 from .comparison import eq, gt, logical_and, lt  # noqa: E402  (they need nothing of this module, this module needs them late)

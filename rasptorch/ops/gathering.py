@@ -9,24 +9,21 @@ from ..autograd.mode import no_grad
 from ..autograd.node import Node
 from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec
-from ..runtime.errors import RasptorchError, ShapeError
+from ..runtime.errors import ShapeError
 from ..runtime.layout import Shape, broadcast_shapes, contiguous_strides, layout_of
 from ..tensor import Tensor, _axis
 from .checked_index import checked_index
 from .dispatch import SpecCache, check_size, enqueue, same_device, tape
+from .indexing import IndexingError
 from .program import ProgramWriter
 from .rearranging import movedim
 from .scattering import sum_into
-from .views import expand, reshape
+from .views import _half, _only_stored, copy_into, expand, reshape
 
 _lookups = SpecCache()
 _places = SpecCache()
 
 MOST = 1 << 31  # elements that an int32 can number
-
-
-class IndexingError(RasptorchError, IndexError):
-    """The index does not fit the tensor."""
 
 
 def usable(name: str, index: Tensor, size: int, wrap: bool) -> Tensor:
@@ -44,6 +41,8 @@ def looked_up(
     The indices are int32 and have been checked; ``strides`` say how each lies along ``shape``. With ``split`` there is one index, the
     row-major number of an element of that shape, whatever strides ``x`` has. Not taped.
     """
+    if x.dtype.itemsize == 8 and _only_stored(x.layout):
+        return _in_halves(name, x, indices, shape, walk, split)
     key = (name, x.layout, tuple([(i.layout, s, f) for i, s, f in indices]), shape, walk, split)
     spec = _lookups.get(key)
     if spec is None:
@@ -76,6 +75,18 @@ def looked_up(
     else:
         numbers = [f for _, _, f in indices]
     return enqueue(spec, [*(i for i, _, _ in indices), x], numbers)
+
+
+def _in_halves(
+    name: str, x: Tensor, indices: Sequence[tuple[Tensor, Shape, int]], shape: Shape, walk: Shape, split: Shape | None
+) -> Tensor:
+    """`looked_up` of elements that the device has no registers for, as two words each."""
+    layout = layout_of(x.device, x.dtype, shape)
+    out = Tensor._make(x.device.stream().new_storage(layout.nbytes), 0, layout)
+    doubled, along = [(i, s, 2 * f) for i, s, f in indices], tuple([2 * s for s in walk])
+    for which in (0, 1):
+        copy_into(_half(out, which), looked_up(name, _half(x, which), doubled, shape, along, split))
+    return out
 
 
 def row_sums(g: Tensor, axis: int, index: Tensor, length: int) -> Tensor:
@@ -195,8 +206,12 @@ def take(x: Tensor, index: Tensor) -> Tensor:
 
 
 def _grad_take(n: Node, g: Tensor) -> tuple[Tensor]:
-    shape = n.attributes
-    return (reshape(sum_into(math.prod(shape), reshape(n.values()[0], -1), reshape(g, -1)), shape),)
+    return (sums_at(g, n.values()[0], n.attributes),)
+
+
+def sums_at(g: Tensor, numbers: Tensor, shape: Shape) -> Tensor:
+    """Zeros of ``shape`` with each entry of ``g`` added to the element that ``numbers``, of the same shape as ``g``, names."""
+    return reshape(sum_into(math.prod(shape), reshape(numbers, -1), reshape(g, -1)), shape)
 
 
 def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:

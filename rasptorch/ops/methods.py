@@ -41,6 +41,7 @@ from . import reduction as r
 from . import sorting as o
 from .composed import in_place, written
 from .elementwise import Elementwise
+from .nonzero import argwhere, masked_select, nonzero
 from .scan import cumsum
 from .softmax import log_softmax, softmax
 
@@ -80,6 +81,7 @@ OTHER: dict[str, Callable[..., Any]] = {
     "roll": joining.roll, "repeat": joining.repeat, "tile": joining.tile, "repeat_interleave": joining.repeat_interleave,
     "diag": diagonals.diag, "diagonal": diagonals.diagonal, "diag_embed": diagonals.diag_embed,
     "unfold": rearranging.unfold, "movedim": rearranging.movedim, "swapaxes": rearranging.swapaxes, "ravel": rearranging.ravel,
+    "nonzero": nonzero, "argwhere": argwhere, "masked_select": masked_select,
     "index_select": g.index_select, "gather": g.gather, "take": g.take, "take_along_dim": g.take_along_dim,
     "max": extremes.max, "min": extremes.min, "aminmax": extremes.aminmax, "cumsum": cumsum,
     "norm": statistics.norm, "nansum": statistics.nansum, "nanmean": statistics.nanmean,

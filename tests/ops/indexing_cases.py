@@ -32,4 +32,14 @@ GATHERING = [
     _chosen("take_along_dim", lambda m, x: x.take_along_dim(numbers(m, x, [5, 0, 5])), (2, 3), "flat"),
 ]
 
-INDEXING = [*GATHERING]
+BY_TENSORS = [
+    _chosen("getitem", lambda m, x: x[numbers(m, x, [2, 0, 2])], (3, 4), "vector"),
+    _chosen("getitem", lambda m, x: x[1:, numbers(m, x, [[0, -1], [1, 1]])], (3, 4), "after a slice"),
+    _chosen("getitem", lambda m, x: x[numbers(m, x, [0, 2]), :, numbers(m, x, [1, 1])], (3, 2, 2), "apart"),
+    _chosen("getitem", lambda m, x: x.T[numbers(m, x, [[0], [1]]), numbers(m, x, [0, 2])], (3, 2), "stretched"),
+    _chosen("getitem", lambda m, x: x[numbers(m, x, [True, False, True], "bool")], (3, 2), "mask"),
+    _chosen("masked_select", lambda m, x: m.masked_select(x, numbers(m, x, [True, False, True], "bool")), (2, 3)),
+    Case("where", lambda m, x: (x * x)[m.where(numbers(m, x, [0, 1, 1]))], of((3, 2)), "condition alone"),
+]
+
+INDEXING = [*GATHERING, *BY_TENSORS]

@@ -1,0 +1,122 @@
+"""Where values are not zero. How many there are only the device knows, so these wait; the places themselves never leave it.
+
+The places come from a stable sort of one bit: the true elements first, in their order. Only their number is read back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Coroutine
+from typing import Any
+
+from ..runtime import dtype as dt
+from ..runtime.command import CommandSpec
+from ..runtime.errors import BlockingInTrio, DTypeError
+from ..runtime.layout import broadcast_shapes, contiguous_strides, layout_of
+from ..runtime.readback import Readback
+from ..runtime.waiting import in_trio_task
+from ..tensor import Tensor
+from .arithmetic import floor_divide, remainder
+from .checked_index import from_integers
+from .comparison import ne
+from .dispatch import SpecCache, check_size, enqueue, same_device, tape
+from .gathering import looked_up, sums_at
+from .joining import stack
+from .reduction import sum
+from .transfer import readback_item
+from .views import contiguous, expand, narrow, reshape
+
+_orders = SpecCache()
+
+
+def as_mask(x: Tensor) -> Tensor:
+    """True where ``x`` is not zero (NaN is not)."""
+    return x.detach() if x.dtype is dt.bool_ else ne(x.detach(), 0)
+
+
+def _count(mask: Tensor) -> Readback[Any]:
+    """How many elements are true, on its way to the host."""
+    return readback_item(sum(from_integers(mask, dt.int32), dtype=dt.int32))
+
+
+def _ordered(mask: Tensor) -> Tensor:
+    """The row-major numbers of all elements (int32), those of the true ones first."""
+    flat = contiguous(reshape(mask, -1))
+    spec = _orders.get(flat.layout)
+    if spec is None:
+        length = flat.layout.numel
+        out = layout_of(flat.device, dt.int32, (1, length))
+        check_size("nonzero", out)
+        attributes = ("sort", 20 * length, 1, length, True, 0)
+        row = layout_of(flat.device, dt.bool_, (1, length))
+        spec = _orders.put(flat.layout, CommandSpec("shader", "nonzero", (row,), (out,), None, attributes))
+    return reshape(enqueue(spec, (flat,)), -1)
+
+
+def true_places(mask: Tensor, operation: str) -> Tensor:
+    """The row-major numbers of the true elements, a vector of int32. Waits for their number."""
+    if in_trio_task():
+        raise BlockingInTrio(
+            f"{operation}: the result is as long as there are true elements, which only the device knows, so this would block the "
+            "Trio loop: index with `await rasptorch.nonzero_async(mask, as_tuple=True)` instead, or choose with `where`"
+        )
+    if not mask.layout.numel:
+        return _ordered(mask)
+    order = _ordered(mask)
+    return narrow(order, 0, 0, int(_count(mask).wait()))
+
+
+def coordinates(places: Tensor, shape: tuple[int, ...]) -> list[Tensor]:
+    """Coordinates (int32) in ``shape`` of the elements that ``places`` numbers."""
+    out = []
+    for axis, (n, step) in enumerate(zip(shape, contiguous_strides(shape), strict=True)):
+        along = floor_divide(places, step) if step != 1 else places
+        out.append(remainder(along, n) if axis and n else along)
+    return out
+
+
+def _as_result(places: Tensor, shape: tuple[int, ...], as_tuple: bool) -> Any:
+    if as_tuple:
+        return tuple(c.to(dt.int64) for c in coordinates(places, shape or (1,)))
+    if not shape:
+        return reshape(places, -1, 1).to(dt.int64)[:, :0]
+    return stack([c.to(dt.int64) for c in coordinates(places, shape)], 1)
+
+
+def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
+    """The indices of the elements that are not zero, in row-major order: ``[count, dimensions]`` int64.
+
+    With ``as_tuple`` a vector per dimension, which can be used as an index. Waits for the count; in a Trio task see `nonzero_async`.
+    """
+    return _as_result(true_places(as_mask(x), "nonzero"), x.layout.shape, as_tuple)
+
+
+def argwhere(x: Tensor) -> Tensor:
+    """The indices of the elements that are not zero: `nonzero` under NumPy's name."""
+    return nonzero(x)  # type: ignore[no-any-return]
+
+
+def nonzero_async(x: Tensor, *, as_tuple: bool = False) -> Coroutine[Any, Any, Any]:
+    """`nonzero` to be awaited in a Trio task: ``x[await rasptorch.nonzero_async(mask, as_tuple=True)]``.
+
+    The work is enqueued at once; what is awaited is the count.
+    """
+    mask = as_mask(x)
+    order, count = _ordered(mask), _count(mask)
+
+    async def found() -> Any:
+        return _as_result(narrow(order, 0, 0, int(await count)), x.layout.shape, as_tuple)
+
+    return found()
+
+
+def masked_select(x: Tensor, mask: Tensor) -> Tensor:
+    """The elements of ``x`` where ``mask`` (bool) is true, as a vector; the two are stretched to one shape. Waits for their number."""
+    if mask.dtype is not dt.bool_:
+        raise DTypeError(f"masked_select: mask is bool, got {mask.dtype.name}; compare, or convert with .to(rasptorch.bool)")
+    same_device("masked_select", [x.layout, mask.layout])
+    shape = broadcast_shapes("masked_select", x.layout.shape, mask.layout.shape)
+    wide = expand(x, shape)
+    places = true_places(expand(mask.detach(), shape), "masked_select")
+    split = None if wide.layout.contiguous else shape
+    out = looked_up("masked_select", wide.detach(), [(places, (1,), 1)], places.shape, (0,), split)
+    return tape(out, "masked_select", lambda n, g: (sums_at(g, n.values()[0], n.attributes),), (wide,), (places,), shape)
