@@ -5,10 +5,11 @@ targets.
 from __future__ import annotations
 
 from ..autograd.node import Node
-from ..ops.arithmetic import where
+from ..ops.arithmetic import maximum, where
 from ..ops.checked_index import checked_classes, class_mask, from_integers
 from ..ops.dispatch import tape
 from ..ops.functions import exp
+from ..ops.gathering import picked, taken
 from ..ops.reduction import sum
 from ..ops.softmax import log_softmax
 from ..runtime.errors import DTypeError, ShapeError
@@ -57,19 +58,17 @@ def _of_numbers(
             f"got {list(target.shape)}"
         )
     numbers = checked_classes(target, classes, ignore_index, f"{name}: target")
-    mask = class_mask(numbers, classes, axis)
-    weighted = logs if weight is None else logs * _along(weight, logs, axis)
+    counts, chosen = numbers >= 0, maximum(numbers, 0)
+    right, of_right = picked(logs, axis, chosen), None if weight is None else taken(weight, chosen)
     # Chosen, not multiplied: 0 times the logarithm of 0 would be NaN.
-    loss = -sum(where(mask, weighted, 0.0), axis)
+    loss = where(counts, -right if of_right is None else -right * of_right, 0.0)
     if smoothing:
+        weighted = logs if weight is None else logs * _along(weight, logs, axis)
         everywhere = where(numbers >= 0, -sum(weighted, axis), 0.0)
         loss = loss * (1.0 - smoothing) + everywhere * (smoothing / classes)
     if reduction != "mean":
         return reduced(loss, reduction)
-    if weight is None:
-        counted = sum((numbers >= 0).to(logs.dtype))
-    else:
-        counted = sum(where(mask, _along(weight, logs, axis), 0.0))
+    counted = sum(counts.to(logs.dtype) if of_right is None else where(counts, of_right, 0.0))
     return sum(loss) / counted
 
 
@@ -80,14 +79,15 @@ def _mean_of_numbers(input: Tensor, logs: Tensor, target: Tensor, ignore_index: 
     axis = _class_axis("cross_entropy", logs)
     classes = logs.shape[axis]
     numbers = checked_classes(target, classes, ignore_index, "cross_entropy: target")
-    mask = class_mask(numbers, classes, axis)
-    counted = sum((numbers >= 0).to(logs.dtype))
-    out = -sum(where(mask, logs.detach(), 0.0)) / counted
-    return tape(out, "cross_entropy", _grad_mean_of_numbers, (input,), (logs, mask, numbers, counted), axis)
+    counts = numbers >= 0
+    counted = sum(counts.to(logs.dtype))
+    out = -sum(where(counts, picked(logs.detach(), axis, maximum(numbers, 0)), 0.0)) / counted
+    return tape(out, "cross_entropy", _grad_mean_of_numbers, (input,), (logs, numbers, counted), axis)
 
 
 def _grad_mean_of_numbers(n: Node, g: Tensor) -> tuple[Tensor]:
-    logs, mask, numbers, counted = n.values()
+    logs, numbers, counted = n.values()
+    mask = class_mask(numbers, logs.shape[n.attributes], n.attributes)
     slope = exp(logs) - mask.to(logs.dtype)
     return (where((numbers >= 0).unsqueeze(n.attributes), slope * (g / counted), 0.0),)
 

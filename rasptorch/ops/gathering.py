@@ -12,7 +12,7 @@ from ..runtime.command import CommandSpec
 from ..runtime.errors import ShapeError
 from ..runtime.layout import Shape, broadcast_shapes, contiguous_strides, layout_of
 from ..tensor import Tensor, _axis
-from .checked_index import checked_index
+from .checked_index import checked_index, class_mask
 from .dispatch import SpecCache, check_size, enqueue, same_device, tape
 from .indexing import IndexingError
 from .program import ProgramWriter
@@ -193,11 +193,33 @@ def places_along(index: Tensor, axis: int, shape: Shape) -> Tensor:
     return enqueue(spec, (index,), [steps[axis], *(v for a in others for v in (inner[a], index.shape[a], steps[a]))])
 
 
+def picked(x: Tensor, axis: int, index: Tensor) -> Tensor:
+    """Entry ``index`` (checked, of ``x``'s shape without ``axis``) of dimension ``axis``, which disappears.
+
+    As one entry of each line is picked, the gradient is no sum: it is written where the numbers say.
+    """
+    layout = x.layout
+    walk = (*layout.strides[:axis], *layout.strides[axis + 1 :])
+    out = looked_up("picked", x.detach(), [(index, index.layout.strides, layout.strides[axis])], index.layout.shape, walk)
+    return tape(out, "picked", _grad_picked, (x,), (index,), (axis, layout.shape[axis]))
+
+
+def _grad_picked(n: Node, g: Tensor) -> tuple[Tensor]:
+    from .arithmetic import where
+
+    axis, length = n.attributes
+    return (where(class_mask(n.values()[0], length, axis), g.unsqueeze(axis), 0.0),)
+
+
 # -- take ---------------------------------------------------------------------------------------------------------
 def take(x: Tensor, index: Tensor) -> Tensor:
     """The elements that ``index`` (of any shape) numbers in row-major order; negative numbers count from the end."""
     same_device("take", [x.layout, index.layout])
-    numbers = usable("take", index, x.layout.numel, True)
+    return taken(x, usable("take", index, x.layout.numel, True))
+
+
+def taken(x: Tensor, numbers: Tensor) -> Tensor:
+    """`take` of numbers that have been checked."""
     flat = x.layout.contiguous
     out = looked_up(
         "take", x.detach(), [(numbers, numbers.layout.strides, 1)], numbers.shape, (0,) * numbers.ndim, None if flat else x.layout.shape
