@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import rasptorch as rt
+from tools import lenet
 
 Array = NDArray[Any]
 FOUR_MI = 4 << 20
@@ -312,6 +313,35 @@ def _w4() -> Workload:
     return Workload("w4", "training step, MLP 784-512-512-10, batch 64", 1, "step/s", 1e-3, variants)
 
 
+def _w5() -> Workload:
+    def variants(devices: Sequence[str], torch_too: bool) -> Iterator[Variant]:
+        layers, x, classes = lenet.data()
+        yield _training("numpy", lenet.ByHand(LEARNING_RATE).step, float)
+        for device in devices:
+            from rasptorch import nn, optim
+
+            model = lenet.model(nn, lambda v, d=device: rt.tensor(v, device=d), layers)  # type: ignore[misc]
+            optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE)
+            data = rt.tensor(x, device=device), rt.tensor(classes, device=device)
+
+            def step(model: Any = model, optimizer: Any = optimizer, data: Any = data) -> Any:
+                return _step(model, optimizer, nn.functional.cross_entropy, *data)
+
+            yield _training(f"{device}, readback", step, _item, device)
+            yield Variant(f"{device}, compute", _repeat(step, 1, device), None, 1, device)
+            yield Variant(f"{device}, steady", _repeat(step, 10, device), None, 10, device)
+        if torch_too:
+            import torch
+
+            theirs = lenet.model(torch.nn, torch.from_numpy, layers)
+            descent = torch.optim.SGD(theirs.parameters(), lr=LEARNING_RATE)
+            given = torch.from_numpy(x), torch.from_numpy(classes)
+            entropy = torch.nn.functional.cross_entropy
+            yield _training("torch", lambda: _step(theirs, descent, entropy, *given), _item)
+
+    return Workload("w5", "training step, LeNet 28 x 28, batch 32", 1, "step/s", 1e-3, variants)
+
+
 def _repeat(step: Callable[[], Any], times: int, device: str) -> Callable[[], None]:
     def run() -> None:
         for _ in range(times):
@@ -337,5 +367,5 @@ def _item(loss: Any) -> float:
 
 
 WORKLOADS: tuple[Callable[[], Workload], ...] = (
-    _w1, _w2, _e9, lambda: _w3(256), lambda: _w3(512), lambda: _w3(1024), _w4, _w7, _w8,
+    _w1, _w2, _e9, lambda: _w3(256), lambda: _w3(512), lambda: _w3(1024), _w4, _w5, _w7, _w8,
 )  # fmt: skip
