@@ -16,6 +16,7 @@ from . import functions
 from .record import Binding, Runner, Workers
 
 Array = NDArray[Any]
+Meeting = tuple[int, tuple[slice, slice], tuple[slice, slice]]  # place in the window, outputs, inputs
 
 
 def windows_of(kernel: ShaderKernel) -> Windows:
@@ -24,7 +25,7 @@ def windows_of(kernel: ShaderKernel) -> Windows:
     return windows
 
 
-def _meeting(w: Windows) -> Iterator[tuple[int, tuple[slice, slice], tuple[slice, slice]]]:
+def _meeting(w: Windows) -> Iterator[Meeting]:
     """Per place in the window: its number, and which outputs see which inputs there."""
     for number, taps in enumerate(product(range(w.size[0]), range(w.size[1]))):
         outputs, inputs = [], []
@@ -47,30 +48,42 @@ def _indices(w: Windows) -> Array:
     return np.asarray(made.reshape(-1, *w.outputs), np.int32)
 
 
+def _first_places(x: Array, best: Array, places: Sequence[Meeting]) -> Array:
+    """Which place in its window has each largest value first: as many as there are places before it that have not."""
+    found = np.zeros(best.shape, np.uint8 if len(places) < 256 else np.int32)
+    missing = np.ones(best.shape, np.bool_)
+    for _, seen, met in places[:-1]:
+        missing[:, seen[0], seen[1]] &= x[:, met[0], met[1]] != best[:, seen[0], seen[1]]
+        found += missing
+    return found
+
+
+def _last_nan(x: Array, found: Array, places: Sequence[Meeting]) -> Array:
+    """The same where a window has NaN: the last of those, as in PyTorch."""
+    found = found.astype(np.int32)
+    for number, seen, met in places:
+        np.copyto(found[:, seen[0], seen[1]], number, where=np.isnan(x[:, met[0], met[1]]))
+    return found
+
+
 def max_pool(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
     w, dtype = windows_of(kernel), kernel.inputs[0].dtype
     source = binding.rows(kernel.inputs[0], (w.planes, math.prod(w.inputs))).reshape(w.planes, *w.inputs)
     target, index = (binding.rows(o, (w.planes, math.prod(w.outputs))).reshape(w.planes, *w.outputs) for o in kernel.outputs)
     register, numbers, places = functions.register_dtype(dtype), _indices(w), list(_meeting(w))
+    first, beside = numbers[0], np.asarray(numbers[:, 0, 0] - numbers[0, 0, 0], np.int32)
 
     def run(values: Sequence[float]) -> None:
         x = functions.load(dtype, source)
         best = np.full(target.shape, -np.inf, register)
-        place = np.full(target.shape, -1, np.int16 if len(places) < 1 << 15 else np.int32)
-        nan = bool(np.isnan(x.sum()))
-        for number, seen, met in places:
-            part, so_far, chosen = x[:, met[0], met[1]], best[:, seen[0], seen[1]], place[:, seen[0], seen[1]]
-            better = part > so_far
-            if nan:
-                better |= part != part
-            np.copyto(so_far, part, where=better)
-            np.copyto(chosen, number, where=better)
-        if (place < 0).any():  # nothing larger than -inf: the first place there is
-            for number, seen, _ in places:
-                chosen = place[:, seen[0], seen[1]]
-                np.copyto(chosen, number, where=chosen < 0)
+        for _, seen, met in places:
+            part = best[:, seen[0], seen[1]]
+            np.maximum(part, x[:, met[0], met[1]], out=part)
+        found = _first_places(x, best, places)
+        if np.isnan(best).any():
+            found = _last_nan(x, found, places)
         functions.store(dtype, best, target)
-        np.copyto(index, np.take_along_axis(numbers[None], place[:, None], 1)[:, 0])
+        np.add(beside[found], first, out=index)
 
     return run
 
@@ -81,14 +94,25 @@ def max_pool_back(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Ru
     gradient, index = (binding.rows(o, shape).reshape(w.planes, *w.outputs) for o in kernel.inputs)
     target = binding.rows(kernel.outputs[0], (w.planes, math.prod(w.inputs))).reshape(w.planes, *w.inputs)
     numbers, places = _indices(w), list(_meeting(w))
+    alone = w.sharing == (1, 1)
+    whole = alone and w.size == w.stride and all(o * s - p >= n for o, s, p, n in zip(w.outputs, w.stride, w.padding, w.inputs, strict=True))
 
     def run(values: Sequence[float]) -> None:
         g = functions.load(dtype, gradient)
-        total = np.zeros(target.shape, functions.register_dtype(dtype))
+        register = functions.register_dtype(dtype)
+        total = target if register == target.dtype else np.empty(target.shape, register)
+        nothing = g.dtype.type(0)
+        if not whole:
+            total[...] = 0
         for number, seen, met in places:
             chosen = index[:, seen[0], seen[1]] == numbers[number][seen]
-            total[:, met[0], met[1]] += np.where(chosen, g[:, seen[0], seen[1]], g.dtype.type(0))
-        functions.store(dtype, total, target)
+            returned = np.where(chosen, g[:, seen[0], seen[1]], nothing)
+            if alone:
+                total[:, met[0], met[1]] = returned
+            else:
+                total[:, met[0], met[1]] += returned
+        if total is not target:
+            functions.store(dtype, total, target)
 
     return run
 
