@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import rasptorch as rt
+from rasptorch.nn import functional as F
 from rasptorch.runtime import settings
 from rasptorch.runtime.vulkan.split import pieces
 from tests.support.counting import counting
@@ -35,7 +36,11 @@ def test_results_are_the_same(device: str) -> None:
 
     def run() -> list[np.ndarray]:
         x, y = rt.tensor(a, device=device), rt.tensor(b, device=device)
-        return [(x * y + 1).numpy(), x.sum(2).numpy(), (x @ y).relu().numpy(), x.log_softmax(-1).numpy()]
+        images, kernel = x.reshape(2, 3, 50, 49), y[:, :4, :3].reshape(4, 3, 1, 3)
+        resized = [F.conv2d(images, kernel, padding=1), F.max_pool2d(images, 3, 2), F.interpolate(images, 30, mode="bilinear")]
+        return [
+            (x * y + 1).numpy(), x.sum(2).numpy(), (x @ y).relu().numpy(), x.log_softmax(-1).numpy(), *(r.numpy() for r in resized),
+        ]  # fmt: skip
 
     whole = run()
     with settings.override(dispatch_work=4000), counting(device) as n:
