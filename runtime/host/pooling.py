@@ -95,7 +95,8 @@ def max_pool_back(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Ru
     target = binding.rows(kernel.outputs[0], (w.planes, math.prod(w.inputs))).reshape(w.planes, *w.inputs)
     numbers, places = _indices(w), list(_meeting(w))
     alone = w.sharing == (1, 1)
-    whole = alone and w.size == w.stride and all(o * s - p >= n for o, s, p, n in zip(w.outputs, w.stride, w.padding, w.inputs, strict=True))
+    ends = [o * s - p for o, s, p in zip(w.outputs, w.stride, w.padding, strict=True)]
+    whole = alone and w.size == w.stride and all(end >= n for end, n in zip(ends, w.inputs, strict=True))  # every input is in a window
 
     def run(values: Sequence[float]) -> None:
         g = functions.load(dtype, gradient)
