@@ -122,7 +122,6 @@ from .more_functions import (
     logit,
     rad2deg,
     sinc,
-    take,
     trace,
     tril_indices,
     triu_indices,

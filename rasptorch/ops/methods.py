@@ -94,7 +94,7 @@ OTHER: dict[str, Callable[..., Any]] = {
     "histc": searching.histc, "isin": searching.isin,
     "bincount": sized.bincount, "unique": sized.unique, "unique_consecutive": sized.unique_consecutive,
     "multinomial": drawing.multinomial,
-    "cross": also.cross, "dist": also.dist, "trace": also.trace, "take": also.take,
+    "cross": also.cross, "dist": also.dist, "trace": also.trace,
     "dot": products.dot, "vdot": products.vdot, "mv": products.mv, "mm": products.mm, "outer": products.outer,
     "new_zeros": making.new_zeros, "new_ones": making.new_ones, "new_full": making.new_full, "new_empty": making.new_empty,
     "new_tensor": making.new_tensor,

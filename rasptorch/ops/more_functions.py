@@ -9,15 +9,12 @@ from ..runtime import dtype as dt
 from ..runtime.errors import ShapeError
 from ..tensor import Tensor, _axis
 from .arithmetic import where
-from .checked_index import checked_index
 from .creation import tensor
 from .diagonals import diagonal
-from .dispatch import same_device
 from .functions import log, log1p, sin, trunc
-from .moving import select_rows
 from .reduction import sum
 from .statistics import norm
-from .views import cast, narrow, reshape
+from .views import cast, narrow
 
 
 def heaviside(x: Tensor, values: Tensor) -> Tensor:
@@ -93,12 +90,6 @@ def trace(x: Tensor) -> Tensor:
         raise ShapeError(f"trace: takes a matrix, got shape {list(x.shape)}")
     return sum(diagonal(x))
 
-
-def take(x: Tensor, index: Tensor) -> Tensor:
-    """The elements with the numbers ``index`` in row-major order, in the index's shape; negative ones count from the end."""
-    same_device("take", (x.layout, index.layout))
-    places = reshape(checked_index(index.detach(), x.layout.numel, "take"), -1)
-    return reshape(select_rows(reshape(x, -1), places), index.shape)
 
 
 def _triangle(row: int, column: int, offset: int, upper: bool) -> list[list[int]]:

@@ -44,7 +44,6 @@ FUNCTIONS = [
     Case("cdist", lambda m, x, y: m.cdist(x, y), of((2, 3), (4, 3)), second=False),  # PyTorch has no third derivative
     Case("cross", lambda m, x, y: m.cross(x, y, dim=0), of((3, 2), (3, 2))),
     _of("trace", (3, 2)),
-    Case("take", lambda m, x: m.take(x * x, m.tensor([[0, -1], [3, 0]], device=x.device)), of((2, 3))),
     Case("heaviside", lambda m, x: m.heaviside(x.detach(), x.detach()) * x, of((2, 3)), second=False),
     Case(
         "repeat_interleave", lambda m, x: m.repeat_interleave(x * x, m.tensor([2, 0, 3], device=x.device), 1), of((2, 3)), "each its own"
