@@ -18,7 +18,7 @@ from .indexing import IndexingError
 from .program import ProgramWriter
 from .rearranging import movedim
 from .scattering import sum_into
-from .views import _half, _only_stored, copy_into, expand, reshape
+from .views import copy_into, expand, half, only_stored, reshape
 
 _lookups = SpecCache()
 _places = SpecCache()
@@ -41,7 +41,7 @@ def looked_up(
     The indices are int32 and have been checked; ``strides`` say how each lies along ``shape``. With ``split`` there is one index, the
     row-major number of an element of that shape, whatever strides ``x`` has. Not taped.
     """
-    if x.dtype.itemsize == 8 and _only_stored(x.layout):
+    if x.dtype.itemsize == 8 and only_stored(x.layout):
         return _in_halves(name, x, indices, shape, walk, split)
     key = (name, x.layout, tuple([(i.layout, s, f) for i, s, f in indices]), shape, walk, split)
     spec = _lookups.get(key)
@@ -85,7 +85,7 @@ def _in_halves(
     out = Tensor._make(x.device.stream().new_storage(layout.nbytes), 0, layout)
     doubled, along = [(i, s, 2 * f) for i, s, f in indices], tuple([2 * s for s in walk])
     for which in (0, 1):
-        copy_into(_half(out, which), looked_up(name, _half(x, which), doubled, shape, along, split))
+        copy_into(half(out, which), looked_up(name, half(x, which), doubled, shape, along, split))
     return out
 
 

@@ -59,6 +59,12 @@ def only_stored(layout: Layout) -> bool:
     return not (traits.int64 if layout.dtype is dt.int64 else traits.float64)
 
 
+def half(x: Tensor, which: int) -> Tensor:
+    """The lower (0) or upper (1) halves of elements of 64 bits, as int32."""
+    layout = layout_of(x.device, dt.int32, x.layout.shape, tuple(2 * s for s in x.layout.strides))
+    return Tensor._make(x.storage, 2 * x.offset + which, layout)
+
+
 def _move_words(name: str, target: Tensor, source: Tensor, stretched: Layout) -> None:
     """Write ``source``, seen as ``stretched``, into ``target`` of the same dtype: both halves of every element, in one command."""
     if stretched.numel == 0:
