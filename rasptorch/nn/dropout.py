@@ -8,7 +8,21 @@ from . import functional as F
 from .module import Module
 
 
-class Dropout(Module):
+class _Dropping(Module):
+    """A probability, and permission to work in place."""
+
+    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
+        super().__init__()
+        if not 0.0 <= p <= 1.0:
+            raise ValueError(f"{type(self).__name__}: p is a probability between 0 and 1, got {p}")
+        self.p = p
+        self.inplace = inplace
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}, inplace={self.inplace}"
+
+
+class Dropout(_Dropping):
     """While training each element is zero with probability ``p`` and otherwise divided by ``1 - p``; no
     change in evaluation.
 
@@ -16,15 +30,19 @@ class Dropout(Module):
     permission.
     """
 
-    def __init__(self, p: float = 0.5, inplace: bool = False) -> None:
-        super().__init__()
-        if not 0.0 <= p <= 1.0:
-            raise ValueError(f"Dropout: p is a probability between 0 and 1, got {p}")
-        self.p = p
-        self.inplace = inplace
-
     def forward(self, x: Tensor) -> Tensor:
         return F.dropout(x, self.p, self.training)
 
-    def extra_repr(self) -> str:
-        return f"p={self.p}, inplace={self.inplace}"
+
+class Dropout1d(_Dropping):
+    """`Dropout` of whole channels: of ``[n, channels, length]`` or ``[channels, length]``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout1d(x, self.p, self.training)
+
+
+class Dropout2d(_Dropping):
+    """`Dropout` of whole channels: of ``[n, channels, height, width]`` or ``[channels, height, width]``."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout2d(x, self.p, self.training)

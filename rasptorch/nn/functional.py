@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..ops.activations import (
+    celu,
     elu,
     gelu,
     hardsigmoid,
@@ -18,19 +19,23 @@ from ..ops.activations import (
     selu,
     silu,
     softplus,
+    softsign,
+    threshold,
 )
 from ..ops.attention import scaled_dot_product_attention
 from ..ops.checked_index import one_hot
 from ..ops.functions import relu as _relu
 from ..ops.functions import sigmoid as _sigmoid
 from ..ops.functions import tanh as _tanh
-from ..ops.linalg import linear
+from ..ops.linalg import bilinear, linear
 from ..ops.normalization import batch_norm, group_norm, instance_norm, layer_norm, rms_norm
 from ..ops.padding import pad
 from ..ops.random import Generator
+from ..ops.random import Generator, channel_dropout
 from ..ops.random import dropout as _dropout
 from ..ops.softmax import log_softmax as _log_softmax
 from ..ops.softmax import softmax as _softmax
+from ..runtime.errors import ShapeError
 from ..tensor import Tensor
 from .class_losses import cross_entropy, nll_loss
 from .convolutions import conv1d, conv2d, conv_transpose1d, conv_transpose2d
@@ -46,6 +51,14 @@ from .elementwise_losses import (
 from .embedding import embedding
 from .pools import adaptive_avg_pool1d, adaptive_avg_pool2d, avg_pool1d, avg_pool2d, max_pool1d, max_pool2d
 from .resizing import interpolate, pixel_shuffle, pixel_unshuffle, upsample
+from .pair_losses import (
+    cosine_embedding_loss,
+    cosine_similarity,
+    gaussian_kl,
+    hinge_embedding_loss,
+    margin_ranking_loss,
+    triplet_margin_loss,
+)
 
 
 def relu(x: Tensor) -> Tensor:
@@ -82,6 +95,20 @@ def dropout(
     return _dropout(x, p, training, generator=generator)
 
 
+def dropout1d(x: Tensor, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Tensor:
+    """`dropout` of whole channels: of ``[n, channels, length]`` or ``[channels, length]``."""
+    if x.ndim not in (2, 3):
+        raise ShapeError(f"dropout1d: input is [n, channels, length] or [channels, length], got {list(x.shape)}")
+    return channel_dropout(x, p, training, 1, generator=generator)
+
+
+def dropout2d(x: Tensor, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Tensor:
+    """`dropout` of whole channels: of ``[n, channels, height, width]`` or ``[channels, height, width]``."""
+    if x.ndim not in (3, 4):
+        raise ShapeError(f"dropout2d: input is [n, channels, height, width] or without n, got {list(x.shape)}")
+    return channel_dropout(x, p, training, 2, generator=generator)
+
+
 __all__ = [
     "adaptive_avg_pool1d", "adaptive_avg_pool2d", "avg_pool1d", "avg_pool2d", "batch_norm",
     "binary_cross_entropy", "binary_cross_entropy_with_logits", "conv1d", "conv2d",
@@ -92,4 +119,12 @@ __all__ = [
     "pixel_shuffle", "pixel_unshuffle", "prelu", "relu", "relu6", "rms_norm",
     "scaled_dot_product_attention", "selu", "sigmoid", "silu", "smooth_l1_loss", "softmax",
     "softplus", "tanh", "upsample",
+    "batch_norm", "bilinear", "binary_cross_entropy", "binary_cross_entropy_with_logits", "celu",
+    "cosine_embedding_loss", "cosine_similarity", "cross_entropy", "dropout", "dropout1d", "dropout2d",
+    "elu", "gaussian_kl", "gelu", "group_norm", "hardsigmoid", "hardswish", "hardtanh",
+    "hinge_embedding_loss", "huber_loss", "instance_norm", "kl_div", "l1_loss", "layer_norm",
+    "leaky_relu", "linear", "log_softmax", "logsigmoid", "margin_ranking_loss", "mish", "mse_loss",
+    "nll_loss", "one_hot", "prelu", "relu", "relu6", "rms_norm", "scaled_dot_product_attention", "selu",
+    "sigmoid", "silu", "smooth_l1_loss", "softmax", "softplus", "softsign", "tanh", "threshold",
+    "triplet_margin_loss",
 ]  # fmt: skip

@@ -130,3 +130,74 @@ class CrossEntropyLoss(_Weighted):
         return F.cross_entropy(
             input, target, self.weight, self.ignore_index, self.reduction, self.label_smoothing
         )
+
+
+# -- pairs ---------------------------------------------------------------------------------------------------
+class CosineSimilarity(Module):
+    """The cosine of the angle between vectors along ``dim``."""
+
+    def __init__(self, dim: int = 1, eps: float = 1e-8) -> None:
+        super().__init__()
+        self.dim = dim
+        self.eps = eps
+
+    def forward(self, x1: Tensor, x2: Tensor) -> Tensor:
+        return F.cosine_similarity(x1, x2, self.dim, self.eps)
+
+
+class _Margin(_Loss):
+    def __init__(self, margin: float, reduction: str) -> None:
+        super().__init__(reduction)
+        self.margin = margin
+
+
+class CosineEmbeddingLoss(_Margin):
+    """How far the angle between two vectors is from what the target, 1 or -1, asks for."""
+
+    def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
+        super().__init__(margin, reduction)
+
+    def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
+        return F.cosine_embedding_loss(input1, input2, target, self.margin, self.reduction)
+
+
+class MarginRankingLoss(_Margin):
+    """How far the order of two scores is from what the target, 1 or -1, asks for."""
+
+    def __init__(self, margin: float = 0.0, reduction: str = "mean") -> None:
+        super().__init__(margin, reduction)
+
+    def forward(self, input1: Tensor, input2: Tensor, target: Tensor) -> Tensor:
+        return F.margin_ranking_loss(input1, input2, target, self.margin, self.reduction)
+
+
+class HingeEmbeddingLoss(_Margin):
+    """A distance where the target is 1, and what it is short of the margin where it is -1."""
+
+    def __init__(self, margin: float = 1.0, reduction: str = "mean") -> None:
+        super().__init__(margin, reduction)
+
+    def forward(self, input: Tensor, target: Tensor) -> Tensor:
+        return F.hinge_embedding_loss(input, target, self.margin, self.reduction)
+
+
+class TripletMarginLoss(_Margin):
+    """By how much an anchor is not nearer to one vector than to another."""
+
+    def __init__(self, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, reduction: str = "mean") -> None:
+        super().__init__(margin, reduction)
+        self.p = p
+        self.eps = eps
+
+    def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
+        return F.triplet_margin_loss(anchor, positive, negative, self.margin, self.p, self.eps, self.reduction)
+
+
+class GaussianKL(_Loss):
+    """The divergence of normal distributions from the standard one: a variational autoencoder's second loss."""
+
+    def __init__(self, reduction: str = "sum") -> None:
+        super().__init__(reduction, (*REDUCTIONS, "batchmean"))
+
+    def forward(self, mean: Tensor, log_variance: Tensor) -> Tensor:
+        return F.gaussian_kl(mean, log_variance, self.reduction)

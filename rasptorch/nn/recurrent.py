@@ -113,10 +113,12 @@ class _Recurrent(Module):
         return x, stack(states), stack(memories) if memories else None
 
     def extra_repr(self) -> str:
-        text = f"{self.input_size}, {self.hidden_size}"
-        options: dict[str, tuple[float, float]] = {"num_layers": (self.num_layers, 1), "bias": (self.bias, True), "batch_first": (self.batch_first, False)}
-        options |= {"dropout": (self.dropout, 0), "bidirectional": (self.bidirectional, False)}
-        return text + "".join(f", {name}={value}" for name, (value, default) in options.items() if value != default)
+        options: dict[str, tuple[float, float]] = {
+            "num_layers": (self.num_layers, 1), "bias": (self.bias, True), "batch_first": (self.batch_first, False),
+            "dropout": (self.dropout, 0), "bidirectional": (self.bidirectional, False),
+        }  # fmt: skip
+        told = [f", {name}={value}" for name, (value, default) in options.items() if value != default]
+        return f"{self.input_size}, {self.hidden_size}" + "".join(told)
 
 
 class RNN(_Recurrent):

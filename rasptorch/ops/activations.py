@@ -34,6 +34,13 @@ def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     return where(x > 0, x, expm1(where(x > 0, 0.0, x)) * alpha)
 
 
+def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
+    """``x`` where positive, ``alpha * (exp(x / alpha) - 1)`` elsewhere (Barron, 2017)."""
+    if alpha == 0:
+        raise ValueError("celu: alpha cannot be 0")
+    return where(x > 0, x, expm1(where(x > 0, 0.0, x) / alpha) * alpha)
+
+
 def selu(x: Tensor) -> Tensor:
     """``elu`` scaled so that mean 0 and variance 1 are kept (Klambauer et al., NeurIPS 2017)."""
     return elu(x, SELU_ALPHA) * SELU_SCALE
@@ -76,6 +83,16 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
 def logsigmoid(x: Tensor) -> Tensor:
     """``log(sigmoid(x))`` without overflow."""
     return -log_one_plus_exp(-x)
+
+
+def softsign(x: Tensor) -> Tensor:
+    """``x / (1 + |x|)``."""
+    return x / (absolute(x) + 1.0)
+
+
+def threshold(x: Tensor, threshold: float, value: float) -> Tensor:
+    """``x`` where it is above ``threshold``, ``value`` elsewhere."""
+    return where(x <= threshold, float(value), x)
 
 
 def hardtanh(x: Tensor, min_val: float = -1.0, max_val: float = 1.0) -> Tensor:

@@ -123,3 +123,20 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     out = matmul(x if x.ndim <= 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), weight.mT)
     out = out if bias is None else out + bias
     return out if x.ndim <= 2 else out.reshape(*x.shape[:-1], weight.shape[0])
+
+
+def bilinear(x1: Tensor, x2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """``y[k] = x1 @ weight[k] @ x2 + bias[k]`` for inputs ``[..., in1]`` and ``[..., in2]``, ``weight`` of ``[out, in1, in2]`` and
+    ``bias`` of ``[out]``.
+
+    One product with the weight as a matrix, and a sum of products with ``x2``.
+    """
+    if weight.ndim != 3:
+        raise ShapeError(f"bilinear: weight is [out, in1, in2], got {list(weight.shape)}")
+    outputs, first, second = weight.shape
+    if x1.shape[:-1] != x2.shape[:-1] or x1.shape[-1:] != (first,) or x2.shape[-1:] != (second,):
+        raise ShapeError(f"bilinear: inputs are [..., {first}] and [..., {second}], got {list(x1.shape)} and {list(x2.shape)}")
+    rows = math.prod(x1.shape[:-1])
+    halfway = matmul(x1.reshape(rows, first), weight.permute(1, 0, 2).reshape(first, outputs * second))
+    out = matmul(halfway.reshape(rows, outputs, second), x2.reshape(rows, second, 1)).reshape(*x1.shape[:-1], outputs)
+    return out if bias is None else out + bias

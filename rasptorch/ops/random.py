@@ -174,3 +174,16 @@ def dropout(x: Tensor, p: float = 0.5, training: bool = True, *, generator: Gene
         return x * 0.0
     keep = uniform(layout_of(x.device, dt.float32, x.shape), generator) >= p
     return where(keep, div(x, 1.0 - p), 0.0)
+
+
+def channel_dropout(x: Tensor, p: float, training: bool, whole: int, *, generator: Generator | None = None) -> Tensor:
+    """As `dropout`, but for the last ``whole`` dimensions together: a channel stays or goes as one."""
+    if not 0.0 <= p <= 1.0:
+        raise ValueError(f"dropout: p is a probability between 0 and 1, got {p}")
+    if not training or p == 0.0:
+        return x
+    if p == 1.0:
+        return x * 0.0
+    shape = (*x.shape[: x.ndim - whole], *(1,) * whole)
+    keep = uniform(layout_of(x.device, dt.float32, shape), generator) >= p
+    return where(keep, div(x, 1.0 - p), 0.0)

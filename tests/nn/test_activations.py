@@ -24,6 +24,9 @@ FUNCTIONS: list[tuple[str, dict[str, Any]]] = [
     ("elu", {}),
     ("elu", {"alpha": 0.7}),
     ("selu", {}),
+    ("celu", {"alpha": 0.6}),
+    ("softsign", {}),
+    ("threshold", {"threshold": 0.5, "value": -2.0}),
     ("gelu", {}),
     ("gelu", {"approximate": "tanh"}),
     ("silu", {}),
@@ -60,6 +63,10 @@ MODULES: list[tuple[str, dict[str, Any]]] = [
     ("Hardswish", {}),
     ("Hardsigmoid", {}),
     ("PReLU", {}),
+    ("CELU", {"alpha": 0.5}),
+    ("Softsign", {}),
+    ("Threshold", {"threshold": 0.1, "value": 20}),
+    ("Hardtanh", {"min_val": -0.5, "max_val": 0.25}),
 ]
 # PyTorch has no second derivative of these, or one that is 0 where it is not.
 FIRST_ONLY = {"hardsigmoid", "hardswish"}
@@ -88,7 +95,7 @@ def test_modules(name: str, options: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["elu", "selu", "gelu", "silu", "softplus", "logsigmoid", "mish", "hardswish"]
+    "name", ["elu", "selu", "celu", "softsign", "gelu", "silu", "softplus", "logsigmoid", "mish", "hardswish"]
 )
 def test_far_out(name: str, device: str) -> None:
     """No overflow and no NaN in values or gradients; of NaN a NaN."""

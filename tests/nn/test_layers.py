@@ -83,6 +83,38 @@ def test_shapes_only(
     compare(device, ours(), theirs(), array(2, 6, 4))
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_bilinear(bias: bool, device: str) -> None:
+    arrays = [array(2, 5, 3), array(2, 5, 4, seed=1), array(6, 3, 4, seed=2), *([array(6, seed=3)] if bias else [])]
+    compare(device, F.bilinear, torch.nn.functional.bilinear, *arrays, rtol=1e-3, atol=1e-4)
+    ours, theirs = nn.Bilinear(3, 4, 6, bias, device=device), torch.nn.Bilinear(3, 4, 6, bias)
+    theirs.load_state_dict({key: torch.tensor(value.numpy()) for key, value in ours.state_dict().items()})
+    x, y = array(3), array(4)
+    assert_close(ours(*(rt.tensor(a, device=device) for a in (x, y))), theirs(torch.tensor(x), torch.tensor(y)), 1e-4, 1e-5)
+    assert repr(ours) == repr(theirs)
+    assert np.abs(ours.weight.numpy()).max() <= 1 / math.sqrt(3)
+    with pytest.raises(rt.ShapeError, match=r"inputs are \[\.\.\., 3\] and \[\.\.\., 4\]"):
+        ours(rt.ones(3, device=device), rt.ones(3, device=device))
+
+
+@pytest.mark.parametrize(("name", "shape"), [("Dropout1d", (50, 40, 3)), ("Dropout2d", (50, 40, 2, 3)), ("Dropout2d", (400, 2, 3))])
+def test_channels_are_dropped_as_one(name: str, shape: tuple[int, ...], device: str) -> None:
+    rt.manual_seed(0)
+    layer = getattr(nn, name)(0.3)
+    x = rt.ones(*shape, device=device, requires_grad=True)
+    out = layer(x)
+    whole = 1 if name == "Dropout1d" else 2
+    rows = out.numpy().reshape(*shape[: len(shape) - whole], -1)
+    assert (rows == rows[..., :1]).all()
+    kept = rows[..., 0] != 0
+    assert abs(kept.mean() - 0.7) < 0.07
+    assert_close(rows[..., 0][kept], np.full(kept.sum(), 1 / 0.7, np.float32))
+    out.sum().backward()
+    assert_close(x.grad, out.numpy())
+    assert layer.eval()(x) is x
+    assert repr(layer) == repr(getattr(torch.nn, name)(0.3))
+
+
 # -- dropout ------------------------------------------------------------------------------------------------
 def test_dropout_keeps_the_mean(device: str) -> None:
     rt.manual_seed(0)

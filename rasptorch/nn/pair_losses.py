@@ -1,0 +1,70 @@
+"""Losses that compare pairs: similarities of vectors, margins between scores, divergences of normal distributions."""
+
+from __future__ import annotations
+
+from ..ops.arithmetic import maximum, where
+from ..ops.clamping import clamp_min
+from ..ops.functions import absolute, exp, relu, sqrt
+from ..ops.reduction import sum
+from ..runtime.errors import ShapeError
+from ..tensor import Tensor
+from .elementwise_losses import check_reduction, reduced
+
+
+def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
+    """``x1 · x2 / (max(|x1|, eps) max(|x2|, eps))`` along ``dim``; both broadcast. Zero, gradient and all, where a vector is zero."""
+    lengths = [sqrt(where(square > 0, square, 1.0)) * where(square > 0, 1.0, 0.0) for square in (sum(x * x, dim, True) for x in (x1, x2))]
+    first, second = (x / maximum(length, eps) for x, length in zip((x1, x2), lengths, strict=True))
+    return sum(first * second, dim)
+
+
+def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: str = "mean") -> Tensor:
+    """``1 - cos`` where ``target`` is 1, ``max(0, cos - margin)`` where it is -1, of vectors ``[n, d]`` or ``[d]``."""
+    check_reduction("cosine_embedding_loss", reduction)
+    if input1.ndim not in (1, 2) or target.ndim != input1.ndim - 1:
+        raise ShapeError(
+            "cosine_embedding_loss: inputs are [n, d] with target [n], or [d] with a 0-d target, got "
+            f"{list(input1.shape)}, {list(input2.shape)} and {list(target.shape)}"
+        )
+    # The loss's own epsilon keeps the root from zero, as in PyTorch: the gradient is defined for zero vectors, too.
+    product = sum(input1 * input2, -1)
+    cosine = product / sqrt((sum(input1 * input1, -1) + 1e-12) * (sum(input2 * input2, -1) + 1e-12))
+    loss = where(target == 1, 1.0 - cosine, where(target == -1, relu(cosine - margin), 0.0))
+    return reduced(loss, reduction)
+
+
+def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: str = "mean") -> Tensor:
+    """``max(0, margin - target * (input1 - input2))``: ``target`` 1 says that the first is to be larger, -1 the second."""
+    check_reduction("margin_ranking_loss", reduction)
+    return reduced(clamp_min(-target * (input1 - input2) + margin, 0.0), reduction)
+
+
+def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, reduction: str = "mean") -> Tensor:
+    """``input`` (a distance) where ``target`` is 1, ``max(0, margin - input)`` where it is -1."""
+    check_reduction("hinge_embedding_loss", reduction)
+    near, far = where(target == 1, input, 0.0), where(target == -1, clamp_min(margin - input, 0.0), 0.0)
+    return reduced(near + far, reduction)
+
+
+def triplet_margin_loss(
+    anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, reduction: str = "mean"
+) -> Tensor:
+    """``max(0, |anchor - positive| - |anchor - negative| + margin)`` along the last dimension (Schroff et al., CVPR 2015)."""
+    check_reduction("triplet_margin_loss", reduction)
+    near, far = (sum(absolute(anchor - other + eps) ** p, -1) ** (1.0 / p) for other in (positive, negative))
+    return reduced(clamp_min(near - far + margin, 0.0), reduction)
+
+
+def gaussian_kl(mean: Tensor, log_variance: Tensor, reduction: str = "sum") -> Tensor:
+    """The divergence of normal distributions from the standard one, ``-(1 + v - mean**2 - exp(v)) / 2`` for a logarithmic variance ``v``.
+
+    What a variational autoencoder adds to its reconstruction loss (Kingma and Welling, 2013, appendix B). Besides the usual reductions
+    there is ``"batchmean"``: the sum divided by the length of the first dimension.
+    """
+    check_reduction("gaussian_kl", reduction, ("mean", "sum", "none", "batchmean"))
+    if mean.shape != log_variance.shape:
+        raise ShapeError(f"gaussian_kl: mean has shape {list(mean.shape)}, log_variance {list(log_variance.shape)}; they must be equal")
+    loss = (mean * mean + exp(log_variance) - log_variance - 1.0) * 0.5
+    if reduction == "batchmean":
+        return sum(loss) / (mean.shape[0] if mean.ndim else 1)
+    return reduced(loss, reduction)
