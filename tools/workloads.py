@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import rasptorch as rt
-from tools import lenet
+from tools import lenet, transformer_block
 
 Array = NDArray[Any]
 FOUR_MI = 4 << 20
@@ -342,6 +342,35 @@ def _w5() -> Workload:
     return Workload("w5", "training step, LeNet 28 x 28, batch 32", 1, "step/s", 1e-3, variants)
 
 
+def _w6() -> Workload:
+    def variants(devices: Sequence[str], torch_too: bool) -> Iterator[Variant]:
+        x, target = transformer_block.data()
+        by_hand = transformer_block.NumpyBlock(LEARNING_RATE)
+        yield _training("numpy", lambda: by_hand.step(x, target), float)
+        for device in devices:
+            from rasptorch import nn, optim
+
+            model = transformer_block.block(nn, rt.tensor).to(device)
+            optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE)
+            given = rt.tensor(x, device=device), rt.tensor(target, device=device)
+
+            def step(model: Any = model, optimizer: Any = optimizer, given: Any = given) -> Any:
+                return _step(model, optimizer, nn.functional.mse_loss, *given)
+
+            yield _training(f"{device}, readback", step, _item, device)
+            yield Variant(f"{device}, compute", _repeat(step, 1, device), None, 1, device)
+            yield Variant(f"{device}, steady", _repeat(step, 10, device), None, 10, device)
+        if torch_too:
+            import torch
+
+            model = transformer_block.block(torch.nn, torch.from_numpy)
+            optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
+            tensors = torch.from_numpy(x), torch.from_numpy(target)
+            yield _training("torch", lambda: _step(model, optimizer, torch.nn.functional.mse_loss, *tensors), _item)
+
+    return Workload("w6", "training step, transformer block, 8 x 64 x 128", 1, "step/s", 1e-3, variants)
+
+
 def _repeat(step: Callable[[], Any], times: int, device: str) -> Callable[[], None]:
     def run() -> None:
         for _ in range(times):
@@ -367,5 +396,5 @@ def _item(loss: Any) -> float:
 
 
 WORKLOADS: tuple[Callable[[], Workload], ...] = (
-    _w1, _w2, _e9, lambda: _w3(256), lambda: _w3(512), lambda: _w3(1024), _w4, _w5, _w7, _w8,
+    _w1, _w2, _e9, lambda: _w3(256), lambda: _w3(512), lambda: _w3(1024), _w4, _w5, _w6, _w7, _w8,
 )  # fmt: skip
