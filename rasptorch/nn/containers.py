@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar
+from typing import Any, TypeVar, overload
 
 from ..tensor import Tensor
 from .module import Module
@@ -126,6 +126,9 @@ class ModuleList(_Numbered):
     def __iadd__(self, modules: Iterable[Module]) -> ModuleList:
         return self.extend(modules)
 
+    def __add__(self, modules: Iterable[Module]) -> ModuleList:
+        return ModuleList([*self, *modules])
+
 
 class ModuleDict(Module):
     """A dictionary whose values are parts of the module that holds it; keys are their names."""
@@ -201,7 +204,17 @@ class ParameterList(Module):
     def __iter__(self) -> Iterator[Tensor]:
         return iter([self[i] for i in range(len(self))])
 
-    def __getitem__(self, index: int) -> Tensor:
+    def __iadd__(self, values: Iterable[Any]) -> ParameterList:
+        return self.extend(values)
+
+    @overload
+    def __getitem__(self, index: int) -> Tensor: ...
+    @overload
+    def __getitem__(self, index: slice) -> ParameterList: ...
+    def __getitem__(self, index: int | slice) -> Tensor | ParameterList:
+        """A parameter, or for a slice a new list that shares them."""
+        if isinstance(index, slice):
+            return ParameterList(list(self)[index])
         parameter = self._parameters[self._name_at(index)]
         assert parameter is not None  # append and __setitem__ make parameters of everything
         return parameter
@@ -225,3 +238,55 @@ class ParameterList(Module):
             f"({number}): Parameter of {p.dtype.name}, shape {list(p.shape)}, on {p.device}"
             for number, p in enumerate(self)
         )
+
+
+class ParameterDict(Module):
+    """A dictionary of parameters of the module that holds it; keys are their names, plain tensors become parameters."""
+
+    def __init__(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+        super().__init__()
+        self.update(parameters)
+
+    def __getitem__(self, key: str) -> Tensor:
+        parameter = self._parameters[key]
+        assert parameter is not None  # __setitem__ makes parameters of everything
+        return parameter
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        self.register_parameter(key, value if isinstance(value, Parameter) else Parameter(value))
+
+    def __delitem__(self, key: str) -> None:
+        del self._parameters[key]
+
+    def __len__(self) -> int:
+        return len(self._parameters)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._parameters)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._parameters
+
+    def keys(self) -> Iterable[str]:
+        return self._parameters.keys()
+
+    def values(self) -> Iterable[Tensor]:
+        return [self[key] for key in self._parameters]
+
+    def items(self) -> Iterable[tuple[str, Tensor]]:
+        return [(key, self[key]) for key in self._parameters]
+
+    def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Add or replace parameters."""
+        pairs = parameters.items() if isinstance(parameters, (Mapping, ParameterDict)) else parameters
+        for key, value in pairs:
+            self[key] = value
+
+    def pop(self, key: str) -> Tensor:
+        """Take a parameter out and return it."""
+        parameter = self[key]
+        del self[key]
+        return parameter
+
+    def extra_repr(self) -> str:
+        return "\n".join(f"({key}): Parameter of {p.dtype.name}, shape {list(p.shape)}, on {p.device}" for key, p in self.items())

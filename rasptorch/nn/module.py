@@ -10,6 +10,8 @@ from ..ops.transfer import to as moved
 from ..runtime import dtype as dt
 from ..runtime.device import Device
 from ..tensor import Tensor
+from .backward_hooks import HookedCall
+from .forward_hooks import added, changed_arguments, wants_kwargs
 from .hooks import Hook, RemovableHandle
 from .naming import check_name, described
 from .parameter import Parameter, rebind
@@ -32,11 +34,12 @@ class Module:
     _transient: set[str]
     _forward_hooks: dict[int, Hook]
     _forward_pre_hooks: dict[int, Hook]
+    _backward_hooks: dict[int, Hook]
 
     def __init__(self) -> None:
         set_plain = super().__setattr__
         set_plain("training", True)
-        for name in ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks"):
+        for name in ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks"):
             set_plain(name, {})
         set_plain("_transient", set())
 
@@ -46,12 +49,14 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for hook in tuple(self._forward_pre_hooks.values()):
-            changed = hook(self, args)
-            if changed is not None:
-                args = changed if isinstance(changed, tuple) else (changed,)
-        out = self.forward(*args, **kwargs)
+            args, kwargs = changed_arguments(hook, self, args, kwargs)
+        if self._backward_hooks:
+            call = HookedCall(self, tuple(self._backward_hooks.values()))
+            out = call.leave(self.forward(*call.enter(args), **kwargs))
+        else:
+            out = self.forward(*args, **kwargs)
         for hook in tuple(self._forward_hooks.values()):
-            changed = hook(self, args, out)
+            changed = hook(self, args, kwargs, out) if wants_kwargs(hook) else hook(self, args, out)
             out = out if changed is None else changed
         return out
 
@@ -142,17 +147,28 @@ class Module:
 
     add_module = register_module
 
-    def register_forward_hook(self, hook: Hook) -> RemovableHandle:
+    def register_forward_hook(self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False) -> RemovableHandle:
         """Call ``hook(module, args, output)`` after every forward; what it returns, if not None, replaces the
-        output.
+        output. ``with_kwargs``: ``hook(module, args, kwargs, output)``. ``prepend``: before all other hooks.
         """
-        return RemovableHandle(self._forward_hooks, hook)
+        return added(self._forward_hooks, hook, prepend, with_kwargs)
 
-    def register_forward_pre_hook(self, hook: Hook) -> RemovableHandle:
+    def register_forward_pre_hook(
+        self, hook: Hook, *, prepend: bool = False, with_kwargs: bool = False
+    ) -> RemovableHandle:
         """Call ``hook(module, args)`` before every forward; what it returns, if not None, replaces the
-        arguments.
+        arguments. ``with_kwargs``: ``hook(module, args, kwargs)``, which returns both. ``prepend``: before
+        all other hooks.
         """
-        return RemovableHandle(self._forward_pre_hooks, hook)
+        return added(self._forward_pre_hooks, hook, prepend, with_kwargs)
+
+    def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(module, grad_input, grad_output)`` when the gradients of all positional arguments that
+        require them are there (when those of the results are, if none does). Both are tuples with None where
+        there is no gradient. What it returns, if not None, replaces ``grad_input``; that works where one
+        argument has a gradient.
+        """
+        return added(self._backward_hooks, hook, prepend, False)
 
     # -- walking ---------------------------------------------------------------------------------------------
     def named_modules(
@@ -235,6 +251,22 @@ class Module:
                 )
             module = found
         return module
+
+    def get_parameter(self, target: str) -> Tensor:
+        """The parameter with this dotted name. Raises `AttributeError` if there is none."""
+        return self._get("_parameters", "parameter", target)
+
+    def get_buffer(self, target: str) -> Tensor:
+        """The buffer with this dotted name. Raises `AttributeError` if there is none."""
+        return self._get("_buffers", "buffer", target)
+
+    def _get(self, table: str, kind: str, target: str) -> Tensor:
+        path, _, name = target.rpartition(".")
+        module = self.get_submodule(path)
+        found: Tensor | None = getattr(module, table).get(name)
+        if found is None:
+            raise AttributeError(f"{type(self).__name__} has no {kind} {target!r}: {type(module).__name__} has no {name!r}")
+        return found
 
     # -- changing all of it ----------------------------------------------------------------------------------
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
@@ -321,6 +353,10 @@ class Module:
         """``to(float16)``."""
         return self.to(dt.float16)
 
+    def bfloat16(self: M) -> M:
+        """``to(bfloat16)``."""
+        return self.to(dt.bfloat16)
+
     # -- state -----------------------------------------------------------------------------------------------
     def state_dict(self, *, prefix: str = "", keep_vars: bool = False) -> dict[str, Tensor]:
         """Parameters and persistent buffers by dotted name. The tensors share the module's memory: clone to
@@ -332,15 +368,15 @@ class Module:
         save_into(self, out, prefix, keep_vars)
         return out
 
-    def load_state_dict(self, state_dict: Any, strict: bool = True) -> LoadResult:
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> LoadResult:
         """Copy values (tensors, arrays, anything with ``__array__``) into parameters and buffers of the same
-        name.
+        name; with ``assign`` they take over the given tensors' memory, dtype and device instead.
 
         Raises `StateDictError` that lists every missing, unexpected and mismatched key; without ``strict``
         only mismatched shapes are errors, and what is returned names the missing and unexpected ones. Nothing
         is changed when it raises.
         """
-        return load_into(self, state_dict, strict)
+        return load_into(self, state_dict, strict, assign)
 
     # -- printing --------------------------------------------------------------------------------------------
     def extra_repr(self) -> str:

@@ -10,6 +10,7 @@ from ..ops.creation import tensor
 from ..ops.views import copy_into
 from ..runtime.errors import RasptorchError
 from ..tensor import Tensor
+from .parameter import rebind
 
 if TYPE_CHECKING:
     from .module import Module
@@ -40,7 +41,7 @@ def save_into(module: Module, out: dict[str, Tensor], prefix: str, keep_vars: bo
             save_into(part, out, f"{prefix}{name}.", keep_vars)
 
 
-def load_into(module: Module, given: Any, strict: bool) -> LoadResult:
+def load_into(module: Module, given: Any, strict: bool, assign: bool = False) -> LoadResult:
     """Copy ``given`` into ``module``; see `Module.load_state_dict`."""
     if not isinstance(given, Mapping):
         raise TypeError(f"load_state_dict takes a dictionary of tensors by name, got {type(given).__name__}")
@@ -69,7 +70,7 @@ def load_into(module: Module, given: Any, strict: bool) -> LoadResult:
         )
     with no_grad():
         for target, value in pairs:
-            _assign(target, value)
+            (_take_over if assign else _assign)(target, value)
     return LoadResult(missing, unexpected)
 
 
@@ -79,3 +80,8 @@ def _assign(target: Tensor, value: Any) -> None:
         source = source.to(target.device)
     if source.storage is not target.storage:
         copy_into(target.detach(), source)
+
+
+def _take_over(target: Tensor, value: Any) -> None:
+    """``target`` stays the object that optimisers know, and looks at ``value``'s memory from now on."""
+    rebind(target, value.detach() if isinstance(value, Tensor) else tensor(value, device=target.device))

@@ -1,0 +1,175 @@
+"""Hooks around modules as PyTorch calls them, lookups by name, state that is taken over, and the remaining containers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import rasptorch as rt
+from rasptorch import nn
+from tests.support.compare import assert_close
+
+from .both import array
+
+
+class Two(nn.Module):
+    """Two inputs, two outputs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(3, 3)
+
+    def forward(self, x: Any, y: Any, *, factor: float = 1.0) -> Any:
+        return self.fc(x) * factor, x * y
+
+
+class TorchTwo(torch.nn.Module):
+    """The same in PyTorch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = torch.nn.Linear(3, 3)
+
+    def forward(self, x: Any, y: Any, *, factor: float = 1.0) -> Any:
+        return self.fc(x) * factor, x * y
+
+
+def _pair(device: str) -> tuple[nn.Module, torch.nn.Module]:
+    ours, theirs = Two().to(device), TorchTwo()
+    theirs.load_state_dict({key: torch.tensor(value.numpy()) for key, value in ours.state_dict().items()})
+    return ours, theirs
+
+
+def _run(module: Any, make: Any, seen: list[Any]) -> Any:
+    module.register_full_backward_hook(lambda m, grad_input, grad_output: seen.append((*grad_input, *grad_output)))
+    x, y = make(array(2, 3)), make(array(2, 3, seed=1))
+    a, b = module(x, y, factor=2.0)
+    ((a * a).sum() + (b * 3).sum()).backward()
+    return x, y
+
+
+def test_backward_hooks_see_what_pytorchs_do(device: str) -> None:
+    ours, theirs = _pair(device)
+    mine: list[Any] = []
+    wanted: list[Any] = []
+    x, y = _run(ours, lambda a: rt.tensor(a, device=device, requires_grad=True), mine)
+    v, w = _run(theirs, lambda a: torch.tensor(a, requires_grad=True), wanted)
+    assert len(mine) == len(wanted) == 1
+    for g, h in zip(mine[0], wanted[0], strict=True):
+        assert_close(g, h, 1e-4, 1e-5)
+    assert_close(x.grad, v.grad, 1e-4, 1e-5)
+    assert_close(y.grad, w.grad, 1e-4, 1e-5)
+    assert_close(ours.fc.weight.grad, theirs.fc.weight.grad, 1e-4, 1e-5)
+
+
+def test_backward_hooks_replace_and_go_away() -> None:
+    layer = nn.Linear(3, 2)
+    handle = layer.register_full_backward_hook(lambda m, grad_input, grad_output: (grad_input[0] * 0 + 7,))
+    x = rt.ones(1, 3, requires_grad=True)
+    layer(x).sum().backward()
+    assert (x.grad.numpy() == 7).all()
+    handle.remove()
+    x.grad = None
+    layer(x).sum().backward()
+    assert not (x.grad.numpy() == 7).any()
+    two = Two()
+    two.register_full_backward_hook(lambda m, grad_input, grad_output: grad_input)
+    with pytest.raises(RuntimeError, match="replace the gradient of one input, and 2 have one"):
+        sum(out.sum() for out in two(rt.ones(1, 3, requires_grad=True), rt.ones(1, 3, requires_grad=True))).backward()
+
+
+def test_backward_hooks_without_inputs_gradients() -> None:
+    layer, seen = nn.Linear(3, 2), []
+    layer.register_full_backward_hook(lambda m, grad_input, grad_output: seen.append((grad_input, grad_output[0].shape)))
+    layer(rt.ones(1, 3)).sum().backward()
+    assert seen == [((None,), (1, 2))] and layer.weight.grad is not None
+    with rt.no_grad():
+        layer(rt.ones(1, 3))
+    assert len(seen) == 1
+
+
+def test_forward_hooks_with_keywords_and_in_front() -> None:
+    calls: list[str] = []
+    layer = Two()
+    layer.register_forward_pre_hook(lambda m, args, kwargs: (args, {"factor": 0.0}), with_kwargs=True)
+    layer.register_forward_hook(lambda m, args, kwargs, out: calls.append(f"kwargs {kwargs}"), with_kwargs=True)
+    layer.register_forward_hook(lambda m, args, out: calls.append("last"))
+    handle = layer.register_forward_hook(lambda m, args, out: calls.append("first"), prepend=True)
+    out, _ = layer(rt.ones(1, 3), rt.ones(1, 3), factor=5.0)
+    assert (out.numpy() == 0).all()
+    assert calls == ["first", "kwargs {'factor': 0.0}", "last"]
+    handle.remove()
+    layer(rt.ones(1, 3), rt.ones(1, 3))
+    assert len(calls) == 5
+    layer.register_forward_pre_hook(lambda m, args, kwargs: args[:1], with_kwargs=True)
+    with pytest.raises(TypeError, match=r"returns None or \(args, kwargs\)"):
+        layer(rt.ones(1, 3), rt.ones(1, 3), factor=5.0)
+
+
+def test_lookups_by_name() -> None:
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3))
+    assert net.get_parameter("0.weight") is net[0].weight
+    assert net.get_buffer("1.running_mean") is net[1].running_mean
+    with pytest.raises(AttributeError, match=r"Sequential has no buffer '0\.weight': Linear has no 'weight'"):
+        net.get_buffer("0.weight")
+    assert net.bfloat16()[0].weight.dtype is rt.bfloat16
+
+
+def test_state_that_is_taken_over(device: str) -> None:
+    """The given memory, dtype and device; parameters stay the objects that an optimiser knows."""
+    net = nn.Linear(2, 3)
+    weight = net.weight
+    given = {"weight": rt.tensor(array(3, 2), device=device).to(rt.float16), "bias": array(3)}
+    net.load_state_dict(given, assign=True)
+    assert net.weight is weight and weight.dtype is rt.float16 and weight.device is rt.device(device)
+    assert weight.storage is given["weight"].storage and weight.requires_grad and isinstance(weight, nn.Parameter)
+    assert_close(net.bias, given["bias"])
+    with pytest.raises(RuntimeError, match="missing: bias"):
+        net.load_state_dict({"weight": given["weight"]}, assign=True)
+
+
+def test_dictionaries_and_lists_of_parameters() -> None:
+    made = nn.ParameterDict({"a": rt.ones(2), "b": rt.zeros(3)})
+    theirs = torch.nn.ParameterDict({"a": torch.ones(2), "b": torch.zeros(3)})
+    assert list(made.state_dict()) == list(theirs.state_dict()) == ["a", "b"]
+    assert "a" in made and len(made) == 2 and list(made) == ["a", "b"] and list(made.keys()) == ["a", "b"]
+    assert isinstance(made["a"], nn.Parameter) and made["a"].requires_grad
+    assert [p.shape for p in made.values()] == [(2,), (3,)]
+    assert made.pop("a").shape == (2,) and [k for k, _ in made.items()] == ["b"]
+    made["c"] = rt.ones(4)
+    del made["b"]
+    assert list(made) == ["c"] and "Parameter of float32, shape [4]" in repr(made)
+    listed = nn.ParameterList([rt.ones(1), rt.ones(2)])
+    listed += [rt.ones(3)]
+    assert len(listed) == 3 and [p.shape for p in listed[1:]] == [(2,), (3,)] and listed[1:][0] is listed[1]
+    modules = nn.ModuleList([nn.Identity()]) + nn.ModuleList([nn.ReLU()])
+    assert len(modules) == 2 and isinstance(modules[1], nn.ReLU)
+
+
+@pytest.mark.filterwarnings("ignore:.*nested")
+def test_a_model_of_every_layer_exchanges_state_with_pytorch(device: str) -> None:
+    """In both directions, key by key and value by value."""
+
+    def made(of: Any, **at: Any) -> list[Any]:
+        return [
+            of.Linear(3, 4, **at), of.Bilinear(2, 3, 4, **at), of.PReLU(3, **at), of.BatchNorm1d(3, **at),
+            of.BatchNorm2d(3, momentum=None, **at), of.InstanceNorm2d(3, affine=True, track_running_stats=True, **at),
+            of.LayerNorm((2, 3), **at), of.RMSNorm(4, **at), of.GroupNorm(2, 4, **at), of.RNN(2, 3, 2, **at),
+            of.LSTM(2, 3, bidirectional=True, **at), of.GRU(2, 3, bias=False, **at), of.RNNCell(2, 3, **at), of.LSTMCell(2, 3, **at),
+            of.GRUCell(2, 3, **at), of.MultiheadAttention(4, 2, kdim=3, **at), of.Transformer(4, 2, 1, 1, 8, **at),
+            of.CrossEntropyLoss(), of.Dropout(0.2),
+        ]  # fmt: skip
+
+    ours, theirs = nn.ModuleList(made(nn, device=device)), torch.nn.ModuleList(made(torch.nn))
+    for n, (key, value) in enumerate(theirs.state_dict().items()):
+        if not key.endswith("num_batches_tracked"):
+            value.copy_(torch.tensor(array(*value.shape, seed=n)))
+    ours.load_state_dict(theirs.state_dict())
+    assert list(ours.state_dict()) == list(theirs.state_dict())
+    fresh = torch.nn.ModuleList(made(torch.nn))
+    fresh.load_state_dict({key: torch.tensor(np.asarray(value.numpy())) for key, value in ours.state_dict().items()})
+    for key, value in fresh.state_dict().items():
+        assert_close(value, theirs.state_dict()[key], 0.0, 0.0, what=key)
