@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..hazards import History
-from .plan import ElementwiseKernel, Kernel
+from .plan import Kernel
 
 
 def levels(kernels: Sequence[Kernel], alignment: int) -> tuple[tuple[Kernel, ...], ...]:
@@ -20,12 +20,4 @@ def levels(kernels: Sequence[Kernel], alignment: int) -> tuple[tuple[Kernel, ...
         while len(out) <= level:
             out.append([])
         out[level].append(kernel)
-    return tuple(_side_by_side(level) for level in out)
-
-
-def _side_by_side(level: list[Kernel]) -> tuple[Kernel, ...]:
-    """A level's kernels, those that compute the same next to each other: drivers may dispatch them together."""
-    alike: dict[object, list[Kernel]] = {}
-    for number, kernel in enumerate(level):
-        alike.setdefault(kernel.program if isinstance(kernel, ElementwiseKernel) else number, []).append(kernel)
-    return tuple(kernel for kernels in alike.values() for kernel in kernels)
+    return tuple(tuple(level) for level in out)

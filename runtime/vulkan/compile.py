@@ -26,7 +26,7 @@ class Dispatch:
     """One kernel, or several merged ones, in one or more ``pieces``; ``bindings`` are (value, first byte, bytes), ``formats`` their
     texels' formats, ``written`` the numbers of those that are written.
 
-    ``variant`` names what was chosen, where a kernel has several forms.
+    ``kernels`` are their numbers in the plan. ``variant`` names what was chosen, where a kernel has several forms.
     """
 
     pipeline: Any
@@ -36,8 +36,8 @@ class Dispatch:
     formats: Formats
     parameters: Parameters
     written: frozenset[int]
+    kernels: tuple[int, ...]
     variant: str = ""
-    kernels: int = 1
 
 
 @dataclass(slots=True)
@@ -62,10 +62,13 @@ def groups_for(invocations: int, local: int, limit: int) -> tuple[int, int, int]
 
 def compile_plan(plan: Plan, driver: VulkanDriver, statistics: Statistics) -> CompiledPlan:
     levels: list[list[Dispatch | merge.Run]] = []
+    count = 0
     for level in plan.levels:
-        parts = merge.runs(level, driver.traits) if settings.current.fuse else iter(level)
+        numbered = list(enumerate(level, count))
+        count += len(level)
+        parts = merge.runs(numbered, driver.traits) if settings.current.fuse else iter(numbered)
         levels.append([part if isinstance(part, merge.Run) else _compile(part, driver, statistics) for part in parts])
-    return CompiledPlan(levels, len(plan.kernels))
+    return CompiledPlan(levels, count)
 
 
 Places = dict[int, tuple[Any, int]]  # per value its VkBuffer and byte offset
@@ -87,24 +90,23 @@ def _unit(driver: VulkanDriver) -> int:
 
 
 def _merged(run: merge.Run, places: Places, driver: VulkanDriver, statistics: Statistics) -> list[Dispatch]:
-    limits = driver.physical.limits
-    most = {
-        "bytes": driver.traits.max_range, "texels": driver.traits.texels, "work": driver.dispatch_work(), "groups": limits["groups"],
-    }  # fmt: skip
+    memory = merge.Memory(
+        places, _unit(driver), driver.traits.max_range, driver.traits.texels, driver.dispatch_work(), driver.physical.limits["groups"]
+    )
     made = []
-    for share in merge.shares(run, places, _unit(driver), most):
+    for share in memory.shares(run):
         if len(share.kernels) < merge.FEW:
-            made += [_compile(kernel, driver, statistics) for kernel in share.kernels]
+            made += [_compile(numbered, driver, statistics) for numbered in share.kernels]
             continue
         key = run.key
         formats = (*key.formats, *[NO_FORMAT] * (len(share.bindings) - len(key.formats)))
-        pipeline = driver.pipelines.get(key, formats, lambda key=key: merge.emit(key, driver.abilities), statistics)
-        groups = sum(merge.groups_of(kernel) for kernel in share.kernels)
+        pipeline = driver.pipelines.get(("merged", key), formats, lambda key=key: merge.emit(key, driver.abilities), statistics)
+        groups = sum(merge.groups_of(kernel, key) for _, kernel in share.kernels)
+        written = frozenset(key.bindings[len(share.kernels[0][1].inputs) :])
         made.append(
             Dispatch(
                 pipeline, driver.layouts.pipeline(formats), [((0, 0, 0), (groups, 1, 1))], share.bindings, formats,
-                merge.parameters_of(share.kernels, key, share.starts), frozenset(key.bindings[len(key.formats) :]), "",
-                len(share.kernels),
+                merge.parameters_of(share, key), written, tuple(number for number, _ in share.kernels),
             )
         )  # fmt: skip
     return made
@@ -115,7 +117,7 @@ def _apart(level: list[Dispatch], places: Places) -> list[list[Dispatch]]:
 
     The tensors themselves do not overlap: they share a level. But nobody who only sees what is bound could know that.
     """
-    if all(dispatch.kernels == 1 for dispatch in level):
+    if all(len(dispatch.kernels) == 1 for dispatch in level):
         return [level]
     parts: list[list[Dispatch]] = [[]]
     claims: list[tuple[Any, int, int, bool, bool]] = []
@@ -123,7 +125,7 @@ def _apart(level: list[Dispatch], places: Places) -> list[list[Dispatch]]:
         mine = []
         for number, (value, first, size) in enumerate(dispatch.bindings):
             buffer, base = places[value]
-            mine.append((buffer, base + first, base + first + size, number in dispatch.written, dispatch.kernels > 1))
+            mine.append((buffer, base + first, base + first + size, number in dispatch.written, len(dispatch.kernels) > 1))
         if any(
             a[0] == b[0] and a[1] < b[2] and b[1] < a[2] and (a[3] or b[3]) and (a[4] or b[4]) for a in mine for b in claims
         ):
@@ -166,7 +168,8 @@ def _bindings(operands: list[Operand], numbers: tuple[int, ...], unit: int) -> l
     return list(found.values())
 
 
-def _compile(kernel: Kernel, driver: VulkanDriver, statistics: Statistics) -> Dispatch:
+def _compile(numbered: tuple[int, Kernel], driver: VulkanDriver, statistics: Statistics) -> Dispatch:
+    number, kernel = numbered
     family = _family(kernel)
     limits = driver.physical.limits
     if isinstance(kernel, MatmulKernel):
@@ -187,7 +190,7 @@ def _compile(kernel: Kernel, driver: VulkanDriver, statistics: Statistics) -> Di
     return Dispatch(
         pipeline, driver.layouts.pipeline(formats),
         pieces(_groups(kernel, key, limits["groups"]), work_of(kernel), driver.dispatch_work()), tuple(bindings), formats,
-        parameters, _written(kernel, key), getattr(key, "variant", ""),
+        parameters, _written(kernel, key), (number,), getattr(key, "variant", ""),
     )  # fmt: skip
 
 

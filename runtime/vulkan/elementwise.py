@@ -29,7 +29,6 @@ from .operands import (
     in_fours,
     mode,
     reads_texels,
-    scalars_of,
     tensors_of,
     texel_format,
     walked,
@@ -37,6 +36,7 @@ from .operands import (
 from .parameters import Parameters
 from .program import NO_TABLES, evaluate, narrow
 from .spirv import Module, Op
+from .table import Row
 
 LOCAL = 256
 # Besides `LINEAR`, `SINGLE` and `STRIDED`, where an invocation has four elements: `LINEAR` that does not lie in aligned pieces,
@@ -120,8 +120,8 @@ def parameters_of(kernel: ElementwiseKernel, key: ElementwiseKey, starts: list[i
     return made
 
 
-def emit(key: ElementwiseKey, abilities: Abilities) -> bytes:
-    """The shader. Bindings: inputs, outputs, then the error words."""
+def emit(key: ElementwiseKey, abilities: Abilities, merged: bool = False) -> bytes:
+    """The shader. Bindings: inputs, outputs, then the error words. ``merged``: its parameters are rows of a table."""
     m = Module(local_size=LOCAL, preserve_nan=abilities.preserve_nan)
     program = key.program
     dtypes = [*program.inputs, *(program.dtype_of(r) for r in program.results)]
@@ -130,16 +130,16 @@ def emit(key: ElementwiseKey, abilities: Abilities) -> bytes:
     texels = [k for k, f in enumerate(key.formats) if f != NO_FORMAT]
     tensors = tensors_of(m, dtypes, key.bindings, key.outputs, abilities, key.aliased or key.tail, fours, texels)
     errors = Tensor(m, len(set(key.bindings)), dt.int32, abilities, writable=True, aliased=False) if key.errors else None
-    words = Words(m, 1)
-    length = m.param(0)
+    words = Row(m) if merged else Words(m, 0)
+    (length,) = words.take(1)
     starts = words.take(len(dtypes))
     dims = words.take(max(0, key.rank - 1)) if key.rank else []
     strides = [words.take(key.rank) if how in BY_COORDINATES else [] for how in key.modes]
-    number = m.invocation()
+    number = words.number()
     first = m.mul(number, m.u(4)) if key.each == 4 else number
     with m.if_(m.op(Op.ULessThan, m.bool, first, length)):
         position = coordinates(m, first, dims, key.rank) if key.rank else []
-        scalars, _ = scalars_of(m, program, words.at, abilities)
+        scalars = words.scalars(program, abilities)
         places = []
         for how, start, steps in zip(key.modes, starts, strides, strict=True):
             if how in (LINEAR, SHIFTED):

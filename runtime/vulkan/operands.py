@@ -125,6 +125,15 @@ class Words:
         self.at += count
         return words
 
+    def scalars(self, program: Program, abilities: Abilities) -> list[int]:
+        """The program's scalars, in register form."""
+        found, self.at = scalars_of(self._m, program, self.at, abilities)
+        return found
+
+    def number(self) -> int:
+        """The number of this invocation."""
+        return self._m.invocation()
+
 
 def scalars_of(m: Module, program: Program, at: int, abilities: Abilities) -> tuple[list[int], int]:
     """The program's scalars, whose words begin at ``at``; and the word after them."""

@@ -28,8 +28,8 @@ class VulkanRecording:
     """Holds its command buffer, its parameters and its descriptor sets until `release`."""
 
     __slots__ = (
-        "_block", "_driver", "_kernel_count", "_pointer", "_queries", "_scalars", "_sets", "_timed", "_words", "barriers", "commands",
-        "dispatches", "__weakref__",
+        "_block", "_driver", "_kernel_count", "_order", "_pointer", "_queries", "_scalars", "_sets", "_timed", "_words", "barriers",
+        "commands", "dispatches", "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -89,16 +89,17 @@ class VulkanRecording:
             lib.vkCmdWriteTimestamp(commands, COMPUTE_STAGE, self._queries, 0)
         parameters = driver.sets.find(UNIFORM_DYNAMIC, ((self._block.handle.buffer, 0, PARAM_BYTES, NO_FORMAT),))
         self._sets.append(parameters)
-        number = timed = 0
+        number = 0
+        self._order: list[int] = []
         for level in levels:
             # Also before the first: earlier submissions on this queue may still be writing what it reads.
             self._barrier()
             for dispatch in level:
                 self._dispatch(dispatch, places, parameters, offsets[number])
                 number += 1
-                for _ in range(dispatch.kernels if self._timed else 0):  # the first of merged kernels gets the time of all
-                    timed += 1
-                    lib.vkCmdWriteTimestamp(commands, COMPUTE_STAGE, self._queries, timed)
+                for kernel in dispatch.kernels if self._timed else ():  # the first of merged kernels gets the time of all
+                    self._order.append(kernel)
+                    lib.vkCmdWriteTimestamp(commands, COMPUTE_STAGE, self._queries, len(self._order))
         lib.vkCmdPipelineBarrier(
             commands, COMPUTE_STAGE, HOST_STAGE, 0, 1, driver.to_host, 0, vk.ffi.NULL, 0, vk.ffi.NULL
         )
@@ -135,8 +136,13 @@ class VulkanRecording:
         return self._pointer
 
     def kernel_seconds(self) -> KernelTimes | None:
-        """Time of each dispatch of the last finished submission."""
-        return None if self._queries is None else self._driver.read_queries(self._queries, self._kernel_count + 1)
+        """Time of each kernel of the last finished submission, in the plan's order."""
+        if self._queries is None:
+            return None
+        times = self._driver.read_queries(self._queries, self._kernel_count + 1)
+        if times is not None:
+            times[:] = [seconds for _, seconds in sorted(zip(self._order, times, strict=True))]
+        return times
 
     def release(self) -> None:
         driver = self._driver

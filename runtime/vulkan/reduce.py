@@ -32,7 +32,6 @@ from .operands import (
     in_fours,
     mode,
     reads_texels,
-    scalars_of,
     tensors_of,
     texel_format,
     walked,
@@ -40,6 +39,7 @@ from .operands import (
 from .parameters import Parameters
 from .program import evaluate, narrow
 from .spirv import Ext, Module, Op
+from .table import Row
 
 FIRST = ("maximum", "minimum")  # start from the first element: they have no identity that keeps NaN and booleans right
 SINGLY, ALONG, ACROSS = "singly", "along", "across"
@@ -149,8 +149,8 @@ class Source:
         return [self._tensor.load(m.add(place, m.mul(self._step, m.u(k))) if k else place) for k in range(count)]
 
 
-def emit(key: ReduceKey, abilities: Abilities) -> bytes:
-    """The shader. Bindings: inputs, late inputs, outputs."""
+def emit(key: ReduceKey, abilities: Abilities, merged: bool = False) -> bytes:
+    """The shader. Bindings: inputs, late inputs, outputs. ``merged``: its parameters are rows of a table."""
     m = Module(local_size=LOCAL, preserve_nan=abilities.preserve_nan)
     program, epilogue, early = key.program, key.epilogue, len(key.program.inputs)
     late = len(epilogue.inputs) - 1
@@ -158,14 +158,14 @@ def emit(key: ReduceKey, abilities: Abilities) -> bytes:
     pieces = [k for k, how in enumerate(key.modes) if how == PIECES]
     texels = [k for k, f in enumerate(key.formats) if f != NO_FORMAT]
     tensors = tensors_of(m, dtypes, key.bindings, len(epilogue.results), abilities, key.aliased, pieces, texels)
-    words = Words(m, 1)
-    outputs, splits, length, turns, together, span = words.take(6)
+    words = Row(m) if merged else Words(m, 0)
+    count, outputs, splits, length, turns, together, span = words.take(7)
     starts = words.take(len(dtypes))
     kept_dims, reduced_dims = words.take(max(0, key.kept - 1)), words.take(max(0, key.reduced - 1))
     strides = [words.take(key.kept + key.reduced) for _ in range(early)]
     other_strides = [[] if linear else words.take(key.kept) for linear in key.linear]
-    number = m.invocation()
-    with m.if_(m.op(Op.ULessThan, m.bool, number, m.param(0))):
+    number = words.number()
+    with m.if_(m.op(Op.ULessThan, m.bool, number, count)):
         over, along = (Op.UDiv, Op.UMod) if key.rows else (Op.UMod, Op.UDiv)
         share = splits if key.rows else outputs
         output = m.op(over, m.u32, number, share)
@@ -178,16 +178,16 @@ def emit(key: ReduceKey, abilities: Abilities) -> bytes:
             Source(m, tensors[k], key.modes[k], walked(m, starts[k], position, s[: key.kept]), s[key.kept :], s[axis] if s else m.u(0))
             for k, s in enumerate(strides)
         ]
-        scalars, after = scalars_of(m, program, words.at, abilities)
+        scalars = words.scalars(program, abilities)
         numbered = any(step.opcode == "index" for step in program.steps)
-        count = 1 if key.form == SINGLY else 4
+        each = 1 if key.form == SINGLY else 4
 
         def values(turn: int) -> list[int]:
             r = m.mul(turn, m.u(4)) if key.form == ALONG else turn
             inner = coordinates(m, r, reduced_dims, key.reduced) if key.reduced else []
-            loaded = [source.load(inner, count) for source in sources]
+            loaded = [source.load(inner, each) for source in sources]
             out = []
-            for k in range(count):
+            for k in range(each):
                 index = None
                 if numbered:  # reduced axes come last then: see fusion
                     line = m.add(output, m.u(k)) if wide else output
@@ -198,10 +198,10 @@ def emit(key: ReduceKey, abilities: Abilities) -> bytes:
         first = m.mul(m.op(Op.UDiv, m.u32, split, together), span)
         begin = m.add(first, m.op(Op.UMod, m.u32, split, together))
         end = m.ext(Ext.UMin, m.u32, m.add(first, span), turns)
-        totals = _accumulated(m, key, (begin, end, together, turns), count, values, abilities)
+        totals = _accumulated(m, key, (begin, end, together, turns), each, values, abilities)
         if key.form == ALONG:
             totals = [_joined(m, key, totals, abilities)]
-        late_scalars, _ = scalars_of(m, epilogue, after, abilities)
+        late_scalars = words.scalars(epilogue, abilities)
         for k, total in enumerate(totals):
             mine = m.add(output, m.u(k)) if k else output
             if key.partial:

@@ -115,6 +115,38 @@ def test_one_element_operands(device: str) -> None:
     alike(device, lambda: drawn(device, sizes=SIZES[4:]), lambda k, t: t.mul_(scale), 1)
 
 
+def test_walked_by_coordinates(device: str) -> None:
+    sizes = [(6, 8), (10, 4), (3, 12), (5, 20)]
+
+    def change(k: int, t: Tensor) -> Any:
+        return t.T.mul_(2 + k) if k < 2 else t[:, ::2].mul_(2 + k)
+
+    alike(device, lambda: drawn(device, sizes=sizes), change, 2)
+
+
+@pytest.mark.parametrize("name", ["sum", "amax"])
+def test_sums_of_many_tensors(name: str, device: str) -> None:
+    """Whole tensors, short and long ones, and rows of each."""
+    sizes = [(64,), (128,), (1028,), (64, 64), (512, 40), (200, 300), (7,), (31,)]
+
+    def run(dim: int | None) -> tuple[list[Any], Any]:
+        tensors = drawn(device, sizes=sizes)
+        rt.synchronize(device)
+        with counting(device) as n:
+            made = [getattr(t * t, name)(*(() if dim is None else (dim,))) for t in tensors]
+            rt.device(device).flush()
+        return [m.numpy() for m in made], n
+
+    for dim in (None, -1):
+        merged, n = run(dim)
+        with settings.override(fuse=False):
+            alone, plain = run(dim)
+        for a, b in zip(merged, alone, strict=True):
+            np.testing.assert_array_equal(a, b)
+        if device != "cpu":
+            assert n.dispatches <= 6 < plain.dispatches
+
+
 def test_profile_still_names_every_kernel(device: str) -> None:
     tensors = drawn(device, sizes=[(64,)] * 5)
     rt.synchronize(device)
