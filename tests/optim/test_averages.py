@@ -1,0 +1,113 @@
+"""Averages of weights: exponential and equal, as models and beside parameters."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import rasptorch as rt
+from rasptorch import nn
+from rasptorch.optim import swa_utils
+from tests.support.compare import assert_close
+from tests.support.counting import counting
+
+THEIRS = torch.optim.swa_utils
+
+
+def pair(device: str) -> tuple[nn.Module, torch.nn.Module]:
+    theirs = torch.nn.Sequential(torch.nn.Linear(4, 3), torch.nn.Linear(3, 2))
+    ours = nn.Sequential(nn.Linear(4, 3), nn.Linear(3, 2)).to(device)
+    ours.load_state_dict(theirs.state_dict())
+    return ours, theirs
+
+
+def change(ours: nn.Module, theirs: torch.nn.Module, seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    for p, q in zip(ours.parameters(), theirs.parameters(), strict=True):
+        values = rng.normal(size=tuple(q.shape)).astype(np.float32)
+        p.detach().copy_(rt.tensor(values, device=p.device))
+        q.data.copy_(torch.tensor(values))
+
+
+@pytest.mark.parametrize("kind", ["ema", "swa", "own"])
+def test_averaged_model(kind: str, device: str) -> None:
+    ours, theirs = pair(device)
+    options, its = {
+        "ema": ({"multi_avg_fn": swa_utils.get_ema_multi_avg_fn(0.8)}, {"multi_avg_fn": THEIRS.get_ema_multi_avg_fn(0.8)}),
+        "swa": ({}, {}),
+        "own": ({"avg_fn": lambda a, b, n: a * 0.5 + b}, {"avg_fn": lambda a, b, n: a * 0.5 + b}),
+    }[kind]
+    a, b = swa_utils.AveragedModel(ours, **options), THEIRS.AveragedModel(theirs, **its)
+    for seed in range(5):
+        change(ours, theirs, seed)
+        with rt.forbid_waiting():
+            a.update_parameters(ours)
+        b.update_parameters(theirs)
+    for p, q in zip(a.parameters(), b.parameters(), strict=True):
+        assert_close(p, q, 1e-5, 1e-6)
+    assert a.n_averaged.item() == 5 and a.state_dict().keys() == b.state_dict().keys()
+    x = np.ones((2, 4), np.float32)
+    assert_close(a(rt.tensor(x, device=device)), b(torch.tensor(x)), 1e-5, 1e-5)
+    c = swa_utils.AveragedModel(ours, **options)
+    c.load_state_dict(a.state_dict())
+    change(ours, theirs, 9)
+    c.update_parameters(ours)
+    b.update_parameters(theirs)
+    assert c.n_averaged.item() == 6
+    for p, q in zip(c.parameters(), b.parameters(), strict=True):
+        assert_close(p, q, 1e-5, 1e-6)
+
+
+def test_beside_parameters(device: str) -> None:
+    ours, theirs = pair(device)
+    ema = swa_utils.EMA(ours, 0.9)
+    wanted = [p.numpy() for p in ours.parameters()]
+    for seed in range(3):
+        change(ours, theirs, seed)
+        ema.update()
+        wanted = [0.9 * w + 0.1 * p.numpy() for w, p in zip(wanted, ours.parameters(), strict=True)]
+    own = [p.numpy() for p in ours.parameters()]
+    with ema.applied():
+        for p, w in zip(ours.parameters(), wanted, strict=True):
+            assert_close(p, w, 1e-5, 1e-6)
+    for p, v in zip(ours.parameters(), own, strict=True):
+        np.testing.assert_array_equal(p.numpy(), v)
+    other = swa_utils.EMA(ours.parameters(), 0.5)
+    other.load_state_dict(ema.state_dict())
+    other.copy_to()
+    assert other.decay == 0.9
+    for p, w in zip(ours.parameters(), wanted, strict=True):
+        assert_close(p, w, 1e-5, 1e-6)
+
+
+def test_a_few_dispatches_and_captured(device: str) -> None:
+    ps = [nn.Parameter(rt.rand(30, k + 1, device=device)) for k in range(16)]
+    ema = swa_utils.EMA(ps, 0.75)
+    rt.synchronize(device)
+    with counting(device) as n, rt.forbid_waiting():
+        ema.update()
+        rt.device(device).flush()
+    assert n.commands == 16 and (device == "cpu" or n.dispatches <= 2)
+    update = rt.capture(ema.update, device=device)
+    with rt.no_grad():
+        for p in ps:
+            p.detach().fill_(1.0)
+        for a in ema.averages:
+            a.fill_(0.0)
+    for _ in range(3):
+        update()
+    for a in ema.averages:
+        assert_close(a, np.full(a.shape, 1 - 0.75**3, np.float32), 1e-6, 1e-6)
+
+
+def test_what_is_refused() -> None:
+    with pytest.raises(ValueError, match="decay is between 0 and 1, got 1.5"):
+        swa_utils.EMA([rt.ones(1)], 1.5)
+    with pytest.raises(ValueError, match="no parameters"):
+        swa_utils.EMA([])
+    with pytest.raises(ValueError, match="not both"):
+        swa_utils.AveragedModel(nn.Linear(1, 1), avg_fn=lambda a, b, n: a, multi_avg_fn=swa_utils.get_swa_multi_avg_fn())
+    ema = swa_utils.EMA([rt.ones(2)])
+    with pytest.raises(ValueError, match="other shapes"):
+        ema.load_state_dict({"decay": 0.5, "averages": [rt.ones(3)]})
