@@ -9,7 +9,8 @@ if not _os.path.isdir(_os.path.join(__path__[0], "runtime")):
     # A checkout whose file system has no symlinks: the engine and the shaders lie beside this folder.
     __path__.append(_os.path.dirname(_os.path.abspath(__path__[0])))
 
-from . import autograd
+from . import amp, autograd
+from .amp import autocast, get_autocast_dtype, is_autocast_enabled
 from .autograd import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 from .capture import capture
 from .ops import *  # noqa: F403
@@ -106,6 +107,8 @@ __all__ = [
     "Tensor",
     "TooMuchInFlight",
     "WaitingForbidden",
+    "amp",
+    "autocast",
     "autograd",
     "bfloat16",
     "bool",
@@ -120,10 +123,12 @@ __all__ = [
     "float32",
     "float64",
     "forbid_waiting",
+    "get_autocast_dtype",
     "get_printoptions",
     "inference_mode",
     "int32",
     "int64",
+    "is_autocast_enabled",
     "is_grad_enabled",
     "no_grad",
     "set_grad_enabled",

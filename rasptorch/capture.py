@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from functools import update_wrapper
 from typing import Any, NamedTuple
 
+from .autograd.precision import low_dtypes
 from .ops.creation import device_of
 from .runtime.capture import Captured, CaptureError
 from .runtime.device import Device
@@ -46,7 +47,7 @@ class CapturedFunction:
         form = _form((args, kwargs), tensors)
         stream = self._stream(tensors)
         identities = [id(t.storage) for t in tensors]
-        key = (stream, form, tuple(identities.index(i) for i in identities))
+        key = (stream, form, tuple(identities.index(i) for i in identities), low_dtypes.get())
         with self._lock:
             known = self._known.get(key)
             if known is None:

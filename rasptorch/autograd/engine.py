@@ -16,6 +16,7 @@ from . import anomaly
 from .hooks import Hooks
 from .mode import recording
 from .node import Edge, Node
+from .precision import low_dtypes
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
@@ -208,6 +209,7 @@ class Run:
 
 def _run(outputs: Sequence[Tensor], gradients: Sequence[Tensor], run: Run, create_graph: bool) -> None:
     token = recording.set(create_graph)
+    precision = low_dtypes.set(None)  # gradients have the dtypes that forward gave them
     try:
         roots: list[tuple[Any, Tensor]] = [
             (output.node if output.node is not None else output, gradient)
@@ -215,6 +217,7 @@ def _run(outputs: Sequence[Tensor], gradients: Sequence[Tensor], run: Run, creat
         ]
         run.execute(roots)
     finally:
+        low_dtypes.reset(precision)
         recording.reset(token)
 
 

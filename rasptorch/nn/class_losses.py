@@ -10,6 +10,7 @@ from ..ops.checked_index import checked_classes, class_mask, from_integers
 from ..ops.dispatch import tape
 from ..ops.functions import exp
 from ..ops.gathering import picked, taken
+from ..ops.precision import in_full_precision
 from ..ops.reduction import sum
 from ..ops.softmax import log_softmax
 from ..runtime.errors import DTypeError, ShapeError
@@ -92,6 +93,7 @@ def _grad_mean_of_numbers(n: Node, g: Tensor) -> tuple[Tensor]:
     return (where((numbers >= 0).unsqueeze(n.attributes), slope * (g / counted), 0.0),)
 
 
+@in_full_precision
 def nll_loss(
     input: Tensor,
     target: Tensor,
@@ -125,6 +127,7 @@ def _of_probabilities(
     return reduced(loss, reduction)
 
 
+@in_full_precision
 def cross_entropy(
     input: Tensor,
     target: Tensor,

@@ -14,6 +14,7 @@ from ..ops.activations import log_one_plus_exp
 from ..ops.arithmetic import maximum, where
 from ..ops.dispatch import tape
 from ..ops.functions import absolute, exp, log, log1p
+from ..ops.precision import in_full_precision
 from ..ops.reduction import mean, sum
 from ..runtime.errors import ShapeError
 from ..runtime.layout import broadcast_shapes
@@ -41,10 +42,11 @@ def _matched(name: str, reduction: str, input: Tensor, target: Tensor) -> None:
         warnings.warn(
             f"{name}: input has shape {list(input.shape)} and target {list(target.shape)}; "
             f"both are stretched to {list(shape)}",
-            stacklevel=3,
+            stacklevel=4,
         )
 
 
+@in_full_precision
 def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """``(input - target)**2``."""
     _matched("mse_loss", reduction, input, target)
@@ -52,12 +54,14 @@ def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     return reduced(away * away, reduction)
 
 
+@in_full_precision
 def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
     """``|input - target|``."""
     _matched("l1_loss", reduction, input, target)
     return reduced(absolute(input - target), reduction)
 
 
+@in_full_precision
 def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta: float = 1.0) -> Tensor:
     """``d**2 / (2 beta)`` for a distance ``d`` below ``beta``, ``d - beta / 2`` from there on."""
     if beta < 0:
@@ -69,6 +73,7 @@ def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta:
     return reduced(where(away < beta, away * away * (0.5 / beta), away - 0.5 * beta), reduction)
 
 
+@in_full_precision
 def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
     """``d**2 / 2`` for a distance ``d`` up to ``delta``, ``delta * (d - delta / 2)`` from there on."""
     if delta <= 0:
@@ -87,6 +92,7 @@ def _same_shape(name: str, reduction: str, input: Tensor, target: Tensor) -> Non
         )
 
 
+@in_full_precision
 def binary_cross_entropy(
     input: Tensor, target: Tensor, weight: Tensor | None = None, reduction: str = "mean"
 ) -> Tensor:
@@ -110,6 +116,7 @@ def _grad_bce(n: Node, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
     return dp, dt
 
 
+@in_full_precision
 def binary_cross_entropy_with_logits(
     input: Tensor,
     target: Tensor,
@@ -132,6 +139,7 @@ def binary_cross_entropy_with_logits(
 
 
 # -- Kullback and Leibler ------------------------------------------------------------------------------------
+@in_full_precision
 def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: bool = False) -> Tensor:
     """``t * (log t - input)`` for log-probabilities ``input`` and probabilities ``t`` (their logarithms if
     ``log_target``).

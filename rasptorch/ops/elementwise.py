@@ -10,6 +10,7 @@ import numpy as np
 
 from ..autograd.mode import recording
 from ..autograd.node import Node
+from ..autograd.precision import low_dtypes
 from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec, Program, Step, step
 from ..runtime.dtype import DType
@@ -18,6 +19,7 @@ from ..runtime.layout import Layout, broadcast_shapes, broadcast_strides, layout
 from ..tensor import Tensor
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, enqueue_into, result_dtype, same_device
 from .outputs import into
+from .precision import FULL, full
 
 Gradients = Callable[..., Sequence[Any]]
 Build = Callable[[DType, tuple[int, ...]], list[Step]]
@@ -75,6 +77,8 @@ class Elementwise:
     def __call__(self, *operands: Any, **options: Any) -> Tensor:
         if options:
             return self._named(operands, options)
+        if low_dtypes.get() is not None and self.name in FULL:
+            operands = tuple([full(x) for x in operands])
         key = tuple([x.layout if type(x) is Tensor else type(x) for x in operands])
         spec = self._specs.get(key)
         if spec is None:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..autograd.node import Node
+from ..autograd.precision import low_dtypes
 from ..runtime.command import CommandSpec
 from ..runtime.errors import DTypeError, ShapeError
 from ..runtime.layout import broadcast_shapes, layout_of
@@ -13,6 +14,7 @@ from ..runtime.readback import Readback
 from ..tensor import Tensor
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, same_device, tape
 from .outputs import takes_out
+from .precision import lowered
 from .reduction import sum_to
 
 _specs = SpecCache()
@@ -84,6 +86,8 @@ def matmul(input: Tensor, other: Tensor, *, out: Any = None) -> Tensor:
         late = isinstance(input, Readback) or isinstance(other, Readback)
         hint = ": write `await` in front of the readback to get its value" if late else ""
         raise TypeError(f"matmul takes two tensors, got {type(input).__name__} and {type(other).__name__}{hint}")
+    if low_dtypes.get() is not None:
+        input, other = lowered(input, other)
     if input.ndim == 0 or other.ndim == 0:
         raise ShapeError(f"matmul: operands need at least one dimension, got shapes {list(input.shape)} and {list(other.shape)}; use *")
     left = input.unsqueeze(0) if input.ndim == 1 else input
@@ -105,6 +109,7 @@ def bmm(input: Tensor, mat2: Tensor, *, out: Any = None) -> Tensor:
 @takes_out
 def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Tensor:
     """``beta * input + alpha * (mat1 @ mat2)``."""
+    input, mat1, mat2 = lowered(input, mat1, mat2)
     product = matmul(mat1, mat2)
     return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
 
@@ -119,6 +124,8 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
         )
     if bias is not None and bias.shape != (weight.shape[0],):
         raise ShapeError(f"linear: bias has shape {list(bias.shape)}, weight {list(weight.shape)} wants [{weight.shape[0]}]")
+    if low_dtypes.get() is not None:
+        x, weight, bias = lowered(x, weight, bias)
     # The bias is added to the matrix as the product leaves it, whatever the shape: so it is part of the product's kernel.
     out = matmul(x if x.ndim <= 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), weight.mT)
     out = out if bias is None else out + bias

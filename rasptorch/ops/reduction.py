@@ -17,6 +17,7 @@ from .arithmetic import where
 from .dispatch import SpecCache, check_dtype, enqueue, tape
 from .functions import exp, log, sqrt
 from .outputs import takes_out
+from .precision import in_full_precision
 from .views import cast
 from .words import lacks_int64
 
@@ -80,6 +81,7 @@ def _grad_sum(n: Node, g: Tensor) -> tuple[Tensor]:
 
 
 @takes_out
+@in_full_precision
 def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Tensor:
     """The sum over ``dim`` (None: all dimensions). Integers and booleans add up in int64."""
     wanted = _sum_dtype(input, dtype)
@@ -101,6 +103,7 @@ def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 @takes_out
+@in_full_precision
 def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Tensor:
     """The mean over ``dim`` (None: all dimensions); NaN of nothing."""
     wanted = input.dtype if dtype is None else dt.as_dtype(dtype)
@@ -123,6 +126,7 @@ def _grad_prod(n: Node, g: Tensor) -> tuple[Tensor]:
 
 
 @takes_out
+@in_full_precision
 def prod(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Tensor:
     """The product over ``dim`` (None: all dimensions)."""
     out, over = _reduced("prod", input, dim, keepdim, "mul", _sum_dtype(input, dtype))
@@ -216,6 +220,7 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False, *, out:
 
 
 @takes_out
+@in_full_precision
 def var(
     input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None, out: Any = None
 ) -> Tensor:  # fmt: skip
@@ -244,6 +249,7 @@ def std(
 
 
 @takes_out
+@in_full_precision
 def logsumexp(input: Tensor, dim: Dim, keepdim: bool = False, *, out: Any = None) -> Tensor:
     """``log(sum(exp(input)))`` over ``dim``, shifted by the maximum so that nothing overflows."""
     over = axes("logsumexp", dim, input.ndim)

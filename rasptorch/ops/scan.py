@@ -11,6 +11,7 @@ from ..tensor import Tensor, _axis
 from .creation import empty
 from .dispatch import check_dtype, tape
 from .outputs import takes_out
+from .precision import in_full_precision
 from .reduction import _accumulate
 from .views import cast, clone, copy_into, narrow
 
@@ -49,6 +50,7 @@ def _grad_scan(n: Node, g: Tensor) -> tuple[Tensor]:
 
 
 @takes_out
+@in_full_precision
 def cumsum(input: Tensor, dim: int, *, dtype: Any = None, out: Any = None) -> Tensor:
     """The sums of the entries up to each along ``dim``. Integers and booleans add up in int64."""
     axis = _axis("cumsum", dim, input.ndim)

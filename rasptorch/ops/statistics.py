@@ -12,11 +12,13 @@ from .arithmetic import div, power, where
 from .comparison import eq, ne
 from .functions import absolute, sqrt
 from .outputs import takes_out
+from .precision import in_full_precision
 from .reduction import Dim, amax, amin, mean, sum, variance
 from .views import reshape
 
 
 @takes_out
+@in_full_precision
 def norm(input: Tensor, p: Any = "fro", dim: Dim = None, keepdim: bool = False, dtype: Any = None, *, out: Any = None) -> Tensor:
     """The vector norm ``sum(|input|**p) ** (1/p)`` over ``dim`` (None: all dimensions).
 

@@ -117,9 +117,9 @@ class AveragedModel(Module):
         self._count += 1
         self.n_averaged = tensor(self._count, device=self.n_averaged.device)
 
-    def load_state_dict(self, state_dict: Any, strict: bool = True) -> Any:
+    def load_state_dict(self, state_dict: Any, strict: bool = True, assign: bool = False) -> Any:
         """As `Module.load_state_dict`; waits for the count."""
-        result = super().load_state_dict(state_dict, strict)
+        result = super().load_state_dict(state_dict, strict, assign)
         self._count = int(self.n_averaged)
         return result
 
