@@ -15,10 +15,11 @@ from .descriptors import NO_FORMAT
 from .elementwise import LOCAL, WHOLE, in_four, load_some, results_of, store_some
 from .operands import SINGLE, STRIDED, bindings_of, mode, reads_texels, tensors_of, texel_format
 from .parameters import Parameters
-from .spirv import Module, Op
+from .spirv import Ext, Module, Op
 from .table import Row
 
-EACH = 4  # elements an invocation
+EACH = 4  # elements at a time
+TURNS = 8  # times an invocation does that: finding its row costs as much as some elements
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +51,7 @@ def key_of(kernel: ElementwiseKernel, traits: Traits) -> FlatKey | None:
 
 
 def invocations(kernel: ElementwiseKernel, key: FlatKey) -> int:
-    return -(-math.prod(kernel.shape) // EACH)
+    return -(-math.prod(kernel.shape) // (EACH * TURNS))
 
 
 def parameters_of(kernel: ElementwiseKernel, key: FlatKey, starts: list[int]) -> Parameters:
@@ -69,12 +70,20 @@ def emit(key: FlatKey, abilities: Abilities) -> bytes:
     fours = [k for k, how in enumerate(key.modes) if how in WHOLE]
     texels = [k for k, f in enumerate(key.formats) if f != NO_FORMAT]
     tensors = tensors_of(m, dtypes, key.bindings, key.outputs, abilities, True, fours, texels)
+    singly = [
+        Tensor(m, key.bindings[k], dtypes[k], abilities, writable=True, aliased=True) if key.modes[k] in WHOLE else tensors[k]
+        for k in range(count, len(tensors))
+    ]
     row = Row(m)
-    first = m.mul(row.number(), m.u(EACH))
+    number = row.number()
     (length,) = row.take(1)
-    with m.if_(m.op(Op.ULessThan, m.bool, first, length)):
-        columns = row.take(max(key.columns) + 1)
-        scalars = row.scalars(program, abilities)
+    columns = row.take(max(key.columns) + 1)
+    scalars = row.scalars(program, abilities)
+    # Invocations next to each other take elements next to each other at every turn.
+    inside = m.op(Op.UMod, m.u32, number, m.u(LOCAL))
+    begin = m.mul(m.add(m.mul(m.op(Op.ISub, m.u32, number, inside), m.u(TURNS)), inside), m.u(EACH))
+    end = m.ext(Ext.UMin, m.u32, length, m.add(begin, m.u(LOCAL * EACH * TURNS)))
+    with m.loop(begin, end, m.u(LOCAL * EACH)) as first:
         starts = [columns[k] for k in key.columns]
         places = [start if how == SINGLE else m.add(start, first) for how, start in zip(key.modes, starts, strict=True)]
         one = m.u(1)
@@ -82,8 +91,5 @@ def emit(key: FlatKey, abilities: Abilities) -> bytes:
         results = results_of(m, program, loaded, scalars, abilities, first)
         left = m.op(Op.ISub, m.u32, length, first)
         for k in range(count, len(tensors)):
-            alone = tensors[k]
-            if key.modes[k] in WHOLE:
-                alone = Tensor(m, key.bindings[k], dtypes[k], abilities, writable=True, aliased=True)
-            store_some(m, (tensors[k], alone), key.modes[k], places[k], one, results[k - count], left)
+            store_some(m, (tensors[k], singly[k - count]), key.modes[k], places[k], one, results[k - count], left)
     return m.finish()

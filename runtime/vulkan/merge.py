@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     from typing import Any
 
 FEW = 2  # kernels that are worth merging
-LARGE = 1 << 20  # elements from which a kernel is dispatched by itself: that costs nothing beside its work
+LARGE = 1 << 17  # elements from which a kernel is dispatched by itself: that costs nothing beside its work
+LARGE_STRIDED = 1 << 14  # of elementwise kernels that are not flat: every few elements they look for their row
 Key = FlatKey | ElementwiseKey | ReduceKey
 Mergeable = ElementwiseKernel | ReduceKernel
 
@@ -41,6 +42,8 @@ def key_of(kernel: Kernel, traits: Traits) -> Key | None:
     key: Key
     if isinstance(kernel, ElementwiseKernel) and 0 < math.prod(kernel.shape) < LARGE:
         key = flat.key_of(kernel, traits) or replace(elementwise.key_of(kernel, traits), aliased=True)
+        if isinstance(key, ElementwiseKey) and math.prod(kernel.shape) >= LARGE_STRIDED:
+            return None
     elif isinstance(kernel, ReduceKernel) and 0 < math.prod(kernel.kept + kernel.reduced) < LARGE:
         key = replace(reduce.key_of(kernel, traits), aliased=True)
     else:

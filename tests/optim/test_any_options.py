@@ -58,7 +58,7 @@ def steps(ours: list[Any], theirs: list[Any], a: Any, b: Any, count: int, seed: 
 
 
 @pytest.mark.parametrize("name", OPTIONS)
-@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_as_pytorch(name: str, device: str, data: st.DataObject) -> None:
     options = {key: data.draw(values, key) for key, values in OPTIONS[name].items()}
