@@ -23,6 +23,7 @@ from .parameters import Parameters
 
 FEW, FEW_GROUPS = 256, 8  # invocations, and workgroups of a software device, below which tiles are made smaller
 UNROLLED = 4  # channels at a time
+TALL, LARGE = 16, 1 << 23  # output channels per invocation of a software device, for convolutions of so many products
 SIGN = 0xFFFFFFFF
 
 
@@ -59,7 +60,8 @@ def key_of(kernel: ConvKernel, traits: Traits) -> ConvKey:
 
 def _height(kernel: ConvKernel, local: int, software: bool) -> int:
     """Output channels per invocation: tiles of nearly one size, and enough of them."""
-    height, layers = 16 if software else 4, _layers(kernel)
+    layers = _layers(kernel)
+    height = (TALL if kernel.work >= LARGE else 8) if software else 4
     least, most = (FEW_GROUPS, _blocks(kernel, local)) if software else (FEW, -(-_places(kernel) // PIXELS))
     while height > 1 and layers * most * -(-kernel.rows // height) < least:
         height //= 2
