@@ -210,6 +210,33 @@ def test_a_step_with_its_update_is_few_kernels(device: str) -> None:
     assert n.dispatches == 4  # a copy of the gradient that was handed in, and three; nobody looks at the output
 
 
+def test_a_step_of_lenet(device: str) -> None:
+    """Losses are PyTorch's; the step is one submission of few kernels."""
+
+    def network(m: Any) -> Any:
+        convolutions = [m.Conv2d(1, 6, 5, padding=2), m.ReLU(), m.MaxPool2d(2), m.Conv2d(6, 16, 5), m.ReLU(), m.MaxPool2d(2)]
+        return m.Sequential(*convolutions, m.Flatten(), m.Linear(400, 120), m.ReLU(), m.Linear(120, 84), m.ReLU(), m.Linear(84, 10))
+
+    def step(model: Any, optimizer: Any, entropy: Any, x: Any, classes: Any) -> Any:
+        optimizer.zero_grad()
+        loss = entropy(model(x), classes)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    ours, theirs = network(nn).to(device), network(torch.nn)
+    ours.load_state_dict(theirs.state_dict())
+    x, classes = array(32, 1, 28, 28), np.arange(32) % 10
+    mine = ours, rt.optim.SGD(ours.parameters(), lr=0.1), F.cross_entropy, rt.tensor(x, device=device), rt.tensor(classes, device=device)
+    other = theirs, torch.optim.SGD(theirs.parameters(), lr=0.1), TORCH.cross_entropy, torch.tensor(x), torch.tensor(classes)
+    for _ in range(3):
+        assert_close(step(*mine), step(*other), 1e-4, 1e-5)
+    with counting(device) as n:
+        step(*mine)
+        rt.synchronize(device)
+    assert n.submissions == 1 and n.dispatches <= (30 if device == "cpu" else 33)
+
+
 def test_memory_of_a_large_convolution(device: str) -> None:
     """Nothing is unfolded: input, weights and output, and a tenth of that; backward the gradients too, and partial sums."""
     x, w = rt.zeros(8, 3, 224, 224, device=device), rt.zeros(64, 3, 3, 3, device=device)
