@@ -1,8 +1,7 @@
 """What the two digits programs share: the data, the model, the batches, the device and what is printed.
 
-Images are scikit-learn's bundled digits: 1,797 of 8 x 8 pixels, no download. Every batch follows from (seed,
-epoch, number), so the script and the Trio program train on exactly the same ones, in whichever thread they
-are made.
+Images are scikit-learn's bundled digits: 1,797 of 8 x 8 pixels, no download. The loader's seed decides every
+batch, so the script and the Trio program train on exactly the same ones, in whichever thread they are made.
 """
 
 from __future__ import annotations
@@ -14,16 +13,17 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 import rasptorch as rt
+from rasptorch import data as datasets
 from rasptorch import nn
 
 try:
-    from sklearn.datasets import load_digits
+    import sklearn  # noqa: F401  # the digits come with it
     from tqdm import tqdm
 except ImportError as problem:
     raise SystemExit(
@@ -55,31 +55,34 @@ class Digits:
         """``[n, 64]``, zero on average at every pixel, with variance 1 over all of them."""
         return np.asarray((images - self.mean) / self.deviation, np.float32).reshape(len(images), -1)
 
-    def batches(self, size: int) -> int:
-        """How many batches an epoch has; the last may be smaller."""
-        return -(-len(self.images) // size)
+    def loader(self, options: argparse.Namespace, device: rt.Device, workers: int = 0) -> datasets.DataLoader:
+        """Training batches for one epoch after the other."""
+        return datasets.DataLoader(
+            datasets.TensorDataset(self.images, self.labels),
+            options.batch_size,
+            shuffle=True,
+            num_workers=workers,
+            seed=options.seed,
+            device=device,
+            transform=datasets.Compose([moved, self.standardised]),
+        )
 
-    @rt.record_function("make a batch")  # shown by tools/profile.py
-    def batch(self, seed: int, epoch: int, number: int, size: int) -> tuple[Images, Labels]:
-        """Training batch ``number`` of an epoch; half of the images move by a pixel, down or up, and half to
-        a side.
-        """
-        order = np.random.default_rng([seed, epoch]).permutation(len(self.images))
-        chosen = order[number * size : (number + 1) * size]
-        shifts = np.random.default_rng([seed, epoch, number + 1]).choice([0, 1, 1, 2], (len(chosen), 2))
-        padded = np.pad(self.images[chosen], ((0, 0), (1, 1), (1, 1)))
-        images = np.empty((len(chosen), SIDE, SIDE), np.float32)
-        for image, source, (down, right) in zip(images, padded, shifts, strict=True):
-            image[:] = source[down : down + SIDE, right : right + SIDE]
-        return self.standardised(images), self.labels[chosen]
+
+@rt.record_function("make a batch")  # shown by tools/profile.py
+def moved(images: Images) -> Images:
+    """Half of the images move by a pixel, down or up, and half to a side."""
+    shifts = datasets.batch_random().choice([0, 1, 1, 2], (len(images), 2))
+    padded = np.pad(images, ((0, 0), (1, 1), (1, 1)))
+    pieces = (whole[y : y + SIDE, x : x + SIDE] for whole, (y, x) in zip(padded, shifts, strict=True))
+    return np.stack(list(pieces))
 
 
 def load(seed: int) -> Digits:
     """The digits, split into training and test images by the seed."""
-    found: Any = load_digits()
-    order = np.random.default_rng(seed).permutation(len(found.images))
-    images = np.asarray(found.images[order] / 16.0, np.float32)
-    labels = np.asarray(found.target[order], np.int32)
+    found, found_labels = datasets.Digits().tensors
+    order = np.random.default_rng(seed).permutation(len(found))
+    images = found[order, 0]
+    labels = found_labels[order].astype(np.int32)
     train = images[TEST_IMAGES:]
     return Digits(
         train,
@@ -119,15 +122,14 @@ class Training:
         self._wanted = rt.tensor(np.eye(CLASSES, dtype=np.float32)[data.test_labels], device=device)
         self._total = rt.zeros((), device=device)
 
-    def step(self, images: Images, labels: Labels) -> None:
+    def step(self, x: rt.Tensor, target: rt.Tensor) -> None:
         """One step on a batch, submitted as a whole; its loss is added up on the device."""
-        x, target = rt.tensor(images, device=self.device), rt.tensor(labels, device=self.device)
         self.optimizer.zero_grad()
         loss = nn.functional.cross_entropy(self.model(x), target)
         loss.backward()
         self.optimizer.step()
         with rt.no_grad():
-            self._total.add_(loss, alpha=len(images))
+            self._total.add_(loss, alpha=len(x))
         # A submission per step: each is like the one before, so its plan and its recording are used again.
         self.device.stream().flush()
 

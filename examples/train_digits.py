@@ -16,12 +16,12 @@ def main(arguments: list[str] | None = None) -> float:
     device = choose_device(options.device)
     data = load(options.seed)
     training = Training(options, data, device)
-    batches = data.batches(options.batch_size)
+    batches = data.loader(options, device)
     printer = Printer(data)
-    with progress(options.epochs * batches) as bar:
+    with progress(options.epochs * len(batches)) as bar:
         for epoch in range(1, options.epochs + 1):
-            for number in range(batches):
-                training.step(*data.batch(options.seed, epoch, number, options.batch_size))
+            for images, labels in batches:
+                training.step(images, labels)
                 bar.update()
             # The only place of an epoch where this program waits for the device.
             printer.epoch(epoch, training.report().readback().wait())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from .batches import Batches
 from .cifar import CIFAR10, CIFAR100, read_cifar
 from .collate import default_collate
-from .dataset import ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset, random_split
+from .dataset import Collated, ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset, random_split
 from .digits import Digits
 from .errors import DataError, DataFormatError
 from .idx import MNIST, FashionMNIST, read_idx
@@ -23,6 +23,7 @@ __all__ = [
     "BatchSampler",
     "Batches",
     "CSVDataset",
+    "Collated",
     "Compose",
     "ConcatDataset",
     "DataError",
