@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from ..autograd.mode import no_grad
 from ..ops.checked_index import from_integers
-from ..ops.creation import filled, ones, zeros
+from ..ops.creation import filled, full, ones, zeros
 from ..ops.functions import reciprocal
 from ..ops.normalization import batch_norm, instance_norm
 from ..ops.views import cast, copy_into
@@ -16,6 +16,11 @@ from ..tensor import Tensor
 from . import init
 from .module import Module
 from .parameter import Parameter
+
+
+def _number(value: int, device: Any) -> Tensor:
+    """An int64 of no dimensions, by way of int32: devices without int64 arithmetic have it as well."""
+    return cast(full((), value, dtype=dt.int32, device=device), dt.int64)
 
 
 class _Running(Module):
@@ -44,13 +49,15 @@ class _Running(Module):
         tracked = track_running_stats
         self.register_buffer("running_mean", zeros(num_features, **at) if tracked else None)
         self.register_buffer("running_var", ones(num_features, **at) if tracked else None)
-        self.register_buffer("num_batches_tracked", zeros((), dtype=dt.int64, device=device) if tracked else None)
+        self.register_buffer("num_batches_tracked", _number(0, device) if tracked else None)
 
     def reset_running_stats(self) -> None:
         """Mean 0, variance 1, no batches seen."""
-        for buffer, value in ((self.running_mean, 0), (self.running_var, 1), (self.num_batches_tracked, 0)):
+        for buffer, value in ((self.running_mean, 0), (self.running_var, 1)):
             if buffer is not None:
                 filled("reset_running_stats", buffer.layout, value, buffer)
+        if self.num_batches_tracked is not None:
+            copy_into(self.num_batches_tracked, _number(0, self.num_batches_tracked.device))
 
     def reset_parameters(self) -> None:
         """Weight 1, bias 0, and `reset_running_stats`."""

@@ -129,6 +129,18 @@ def test_half_precision_has_wide_moments(device: str) -> None:
     assert_close(got, TF.layer_norm(torch.tensor(x), (300,)), 4e-3, 4e-3)
 
 
+@pytest.mark.every_driver
+def test_batches_are_counted_everywhere(device: str) -> None:
+    """Also where int64 is only stored: SwiftShader computes in 32 bits."""
+    layer, theirs = nn.BatchNorm1d(3, momentum=None, device=device), torch.nn.BatchNorm1d(3, momentum=None)
+    for seed in range(3):
+        x = array(5, 3, seed=seed)
+        layer(rt.tensor(x, device=device)), theirs(torch.tensor(x))
+    _same_state(layer, theirs)
+    layer.reset_running_stats(), theirs.reset_running_stats()
+    _same_state(layer, theirs)
+
+
 def test_how_many_dispatches(device: str) -> None:
     """Two reductions and one pass forward; for the input two reductions and one pass, and a sum for each parameter."""
     x, w, b = (rt.tensor(array(*s), device=device, requires_grad=True) for s in ((64, 32), (32,), (32,)))
