@@ -32,6 +32,7 @@ MAKES: dict[str, Callable[..., Tensor]] = {
     "hypot": lambda x: rt.sqrt(x * x + 1.0), "gauss": lambda x: rt.exp(-(x * x)),
     "lt": operator.lt, "ge": operator.ge, "eq": operator.eq, "where": rt.where,
     "cast": lambda x, to: x.to(NAMED[to]), "below_200": lambda x: (x.to(rt.int32) % 200).to(rt.uint8),
+    "look_up": lambda x, i: x.take(i % x.numel()),
     "index": operator.getitem, "transpose": rt.transpose, "reshape": rt.reshape, "unsqueeze": rt.unsqueeze,
     "expand": lambda x, shape: x.expand(shape), "sum": _sum, "mean": rt.mean, "amax": rt.amax, "amin": rt.amin, "any": rt.any,
     "all": rt.all, "matmul": operator.matmul,

@@ -82,7 +82,8 @@ class Model:
             self._create(dtype, SHAPES[len(self.pool) % 2])
         self._steps: tuple[Callable[[int, int, int], None], ...] = (
             self._binary, self._binary, self._binary, self._scalar, self._scalar, self._unary, self._unary, self._compare,
-            self._where, self._cast, self._view, self._view, self._view, self._in_place, self._in_place, self._in_place,
+            self._where, self._look_up, self._look_up, self._cast,
+            self._view, self._view, self._view, self._in_place, self._in_place, self._in_place,
             self._reduce, self._reduce, self._matmul, self._fill, self._constant, self._delete, self._flush, self._read, self._upload,
         )  # fmt: skip
 
@@ -237,6 +238,16 @@ class Model:
         facts = [self.pool[k].facts for k in (x, y)]
         self._note("where", (condition, x, y))
         self._push(result, facts[0].dtype, max(f.error for f in facts), any(f.loose for f in facts), all(f.exact for f in facts))
+
+    def _look_up(self, a: int, b: int, c: int) -> None:
+        """Elements of one value by the numbers that another one makes."""
+        at, index = a % len(self.pool), self._at(b, "int32")
+        if index is None or not self.pool[at].array.size:
+            return
+        x = self.pool[at]
+        numbers = np.remainder(self.pool[index].array, x.array.size)
+        self._note("look_up", (at, index))
+        self._push(x.array.reshape(-1)[numbers], x.facts.dtype, x.facts.error, x.facts.loose, x.facts.exact)
 
     def _cast(self, a: int, b: int, c: int) -> None:
         at = a % len(self.pool)
