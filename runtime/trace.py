@@ -63,6 +63,10 @@ class Command(NamedTuple):
     site: Site | None
 
 
+# A `Command` while the program runs, flat: the garbage collector leaves plain tuples of strings and numbers alone.
+_Raw = tuple[str, float, float, int, str, str, str, int, str]
+
+
 class Instant(NamedTuple):
     """Something without a length: a value that was asked for, a failure."""
 
@@ -119,7 +123,7 @@ class _Planned:
     """What is known of a batch between its planning and its submission."""
 
     plan: Plan
-    operations: Sequence[Command | None]
+    operations: Sequence[_Raw | None]
     seconds: float | None  # None: the plan was there
 
 
@@ -147,25 +151,29 @@ class Tracer(Observer):
     _here: threading.local = field(default_factory=threading.local)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
     _wheres: dict[Stream, Where] = field(default_factory=dict)
-    _gathered: dict[int, list[Command]] = field(default_factory=dict)  # by the batch's number
+    _raw: list[_Raw] = field(default_factory=list)
+    _gathered: dict[int, list[_Raw]] = field(default_factory=dict)  # by the batch's number
+    _submitted: list[tuple[Submission, Sequence[_Raw | None]]] = field(default_factory=list)
     _planned: dict[Stream, _Planned] = field(default_factory=dict)
     _labels: dict[int, PlanLabels] = field(default_factory=dict)
     _unexplained: list[tuple[PlanLabels, Device, list[object], tuple[int, ...], bool]] = field(default_factory=list)
 
     # -- what the engine tells -----------------------------------------------------------------------------------
     def command_enqueued(self, stream: Stream, spec: CommandSpec, began: float, seconds: float) -> None:
-        made = Command(spec.name, began, began + seconds, self.thread(), self._where(stream), call_site())
+        device, name = self._wheres.get(stream) or self._where(stream)
+        site = call_site() or _NO_SITE
+        made = (spec.name, began, began + seconds, self.thread(), device, name, *site)
         batch = stream.open_batch
         gathered = self._gathered.get(batch)
         if gathered is None:
             gathered = self._gathered[batch] = []
         gathered.append(made)
-        self.commands.append(made)
+        self._raw.append(made)
 
     def batch_planned(
         self, stream: Stream, plan: Plan, batch: Batch, living: tuple[int, ...], hit: bool, seconds: float
     ) -> None:
-        seen: Sequence[Command | None] = self._gathered.pop(batch.id, ())
+        seen: Sequence[_Raw | None] = self._gathered.pop(batch.id, ())
         missing = batch.commands - len(seen)
         # Streams tell of planning when they are about to submit: `batch_submitted` comes next, with the time.
         self._planned[stream] = _Planned(plan, [*[None] * missing, *seen] if missing else seen, None if hit else seconds)
@@ -191,10 +199,9 @@ class Tracer(Observer):
         planned = self._planned.pop(stream, None)
         if planned is None or planned.plan is not plan:  # a replay
             planned = _Planned(plan, (), None)
-        made = Submission(
-            *where, fence.value, self._labelled(plan), commands, self.thread(), began, seconds, planned.operations
-        )
+        made = Submission(*where, fence.value, self._labelled(plan), commands, self.thread(), began, seconds)
         self.submissions.append(made)
+        self._submitted.append((made, planned.operations))
         self._open[stream, fence.value] = made
         if planned.seconds is not None:
             found = {"commands": commands, "kernels": len(made.labels.kernels), "fused": plan.fused}
@@ -245,8 +252,18 @@ class Tracer(Observer):
     def finish(self) -> None:
         """The recording is over: find out what is left to find out, and let go of the engine's objects."""
         self.ended = perf_counter()
+        commands: dict[int, Command] = {}
+        for raw in self._raw:
+            name, began, ended, thread, device_name, stream_name, file, line, function = raw
+            site = (file, line, function) if line else None
+            commands[id(raw)] = Command(name, began, ended, thread, Where(device_name, stream_name), site)
+        self.commands = list(commands.values())
+        for submission, operations in self._submitted:
+            submission.operations = [None if raw is None else commands[id(raw)] for raw in operations]
         for known, device, key, living, join in self._unexplained:
             known.commands = commands_of(known.plan, device, key, living, join)
+        self._raw.clear()
+        self._submitted.clear()
         self._unexplained.clear()
         self._open.clear()
         self._wheres.clear()
@@ -285,6 +302,7 @@ class Tracer(Observer):
 
 
 _NOWHERE = Where("", "")
+_NO_SITE: Site = ("", 0, "")
 _inside: dict[str, bool] = {}
 
 

@@ -223,29 +223,10 @@ class VulkanDriver:
         vk = api()
         vk.lib.vkFreeCommandBuffers(self._device, self._command_pool, 1, vk.ffi.new("VkCommandBuffer[]", [commands]))
 
-    def new_queries(self, count: int) -> Any:
-        vk = api()
-        info = structure("VkQueryPoolCreateInfo", "QUERY_POOL_CREATE_INFO", queryType=2, queryCount=count)  # timestamps
-        out = vk.ffi.new("VkQueryPool *")
-        check(vk.lib.vkCreateQueryPool(self._device, info, vk.ffi.NULL, out), "vkCreateQueryPool")
-        return out[0]
-
-    def read_queries(self, queries: Any, count: int) -> KernelTimes | None:
-        """Seconds between neighbouring timestamps; None where the device has not written them all."""
-        vk = api()
-        ticks = vk.ffi.new("uint64_t[]", count)
-        result = vk.lib.vkGetQueryPoolResults(self._device, queries, 0, count, count * 8, ticks, 8, 1)
-        check(result, "vkGetQueryPoolResults")
-        if result == 1:  # VK_NOT_READY
-            return None
-        tick = self.physical.limits["timestamp_ps"] * 1e-12
-        wrap = (1 << self.physical.limits["timestamp_bits"]) - 1  # the counter starts again at 0 past this
-        seconds = [((ticks[k + 1] - ticks[k]) & wrap) * tick for k in range(count - 1)]
-        return KernelTimes(seconds, (ticks[0] & wrap) * tick)
-
-    def free_queries(self, queries: Any) -> None:
-        vk = api()
-        vk.lib.vkDestroyQueryPool(self._device, queries, vk.ffi.NULL)
+    @property
+    def logical(self) -> Any:
+        """The VkDevice."""
+        return self._device
 
     def leave(self) -> None:
         self.pipelines.save()

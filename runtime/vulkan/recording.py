@@ -14,6 +14,7 @@ from .descriptors import NO_FORMAT, STORAGE, UNIFORM_DYNAMIC, DescriptorSet
 from .loader import api, check, structure
 from .parameters import Scalars
 from .spirv import PARAM_BYTES
+from .timestamps import Timestamps
 
 if TYPE_CHECKING:
     from ..plan.plan import Plan
@@ -28,8 +29,8 @@ class VulkanRecording:
     """Holds its command buffer, its parameters and its descriptor sets until `release`."""
 
     __slots__ = (
-        "_block", "_driver", "_kernel_count", "_order", "_pointer", "_queries", "_scalars", "_sets", "_timed", "_words", "barriers",
-        "commands", "dispatches", "__weakref__",
+        "_block", "_driver", "_order", "_pointer", "_scalars", "_sets", "_stamps", "_words", "barriers", "commands", "dispatches",
+        "__weakref__",
     )  # fmt: skip
 
     def __init__(
@@ -40,13 +41,13 @@ class VulkanRecording:
         places = _places(plan, buffers)
         levels = bound(compiled, places, driver, statistics)
         self.dispatches = sum(len(d.pieces) for level in levels for d in level)
-        self._kernel_count = compiled.kernels
         self.barriers = 0
-        self._queries: Any = None
-        self._timed = driver.timestamps and compiled.kernels > 0 and driver.physical.limits["timestamp_ps"] > 0
+        self._stamps: Timestamps | None = None
         self._block: Any = None
         self.commands: Any = None
         try:
+            if driver.timestamps and compiled.kernels > 0 and driver.physical.limits["timestamp_ps"] > 0:
+                self._stamps = Timestamps(driver, compiled.kernels + 1)
             offsets = self._write_parameters(levels)
             self.commands = driver.new_commands()
             self._record(levels, places, offsets)
@@ -83,10 +84,9 @@ class VulkanRecording:
         lib, driver, commands = vk.lib, self._driver, self.commands
         begin = structure("VkCommandBufferBeginInfo", "COMMAND_BUFFER_BEGIN_INFO", flags=4)  # may be pending more than once
         check(lib.vkBeginCommandBuffer(commands, begin), "vkBeginCommandBuffer")
-        if self._timed:
-            self._queries = driver.new_queries(self._kernel_count + 1)
-            lib.vkCmdResetQueryPool(commands, self._queries, 0, self._kernel_count + 1)
-            lib.vkCmdWriteTimestamp(commands, COMPUTE_STAGE, self._queries, 0)
+        stamps = self._stamps
+        if stamps is not None:
+            stamps.begin(commands)
         parameters = driver.sets.find(UNIFORM_DYNAMIC, ((self._block.handle.buffer, 0, PARAM_BYTES, NO_FORMAT),))
         self._sets.append(parameters)
         number = 0
@@ -97,9 +97,12 @@ class VulkanRecording:
             for dispatch in level:
                 self._dispatch(dispatch, places, parameters, offsets[number])
                 number += 1
-                for kernel in dispatch.kernels if self._timed else ():  # the first of merged kernels gets the time of all
+                for kernel in dispatch.kernels if stamps is not None else ():  # the first of merged kernels gets the time of all
+                    assert stamps is not None
                     self._order.append(kernel)
-                    lib.vkCmdWriteTimestamp(commands, COMPUTE_STAGE, self._queries, len(self._order))
+                    stamps.mark(commands, len(self._order))
+        if stamps is not None:
+            stamps.end(commands)
         lib.vkCmdPipelineBarrier(
             commands, COMPUTE_STAGE, HOST_STAGE, 0, 1, driver.to_host, 0, vk.ffi.NULL, 0, vk.ffi.NULL
         )
@@ -137,9 +140,7 @@ class VulkanRecording:
 
     def kernel_seconds(self) -> KernelTimes | None:
         """Time of each kernel of the last finished submission, in the plan's order."""
-        if self._queries is None:
-            return None
-        times = self._driver.read_queries(self._queries, self._kernel_count + 1)
+        times = None if self._stamps is None else self._stamps.read()
         if times is not None:
             times[:] = [seconds for _, seconds in sorted(zip(self._order, times, strict=True))]
         return times
@@ -154,9 +155,9 @@ class VulkanRecording:
             driver.sets.leave(used)
         if self._block is not None:
             driver.parameter_blocks.give_back(self._block)
-        if self._queries is not None:
-            driver.free_queries(self._queries)
-        self.commands = self._block = self._queries = None
+        if self._stamps is not None:
+            self._stamps.release()
+        self.commands = self._block = self._stamps = None
         self._sets = []
 
 

@@ -12,6 +12,7 @@ import rasptorch as rt
 from rasptorch.runtime import device as devices
 from rasptorch.runtime.device import Device
 from rasptorch.runtime.vulkan.driver import open_driver
+from rasptorch.runtime.vulkan.timestamps import Timestamps
 
 from . import aftercheck, drivers, vulkan_objects
 from .compare import assert_close
@@ -90,9 +91,9 @@ def test_a_lost_vulkan_object_is_found(device: str) -> None:
     driver = devices.get(device).driver
     assert vulkan_objects.lost() == []
     known = vulkan_objects.existing(driver)["query pools"]
-    queries = driver.new_queries(4)  # nobody's
+    stamps = Timestamps(driver, 4)  # nobody's
     found = vulkan_objects.lost()
-    driver.free_queries(queries)
+    stamps.release()
     assert found == [f"{devices.get(device)}: {known + 1} query pools exist, the engine knows of {known}"]
     assert vulkan_objects.lost() == []
 

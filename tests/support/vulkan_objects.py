@@ -113,7 +113,7 @@ def known(device: Any) -> Counts:
         "shader modules": 0, "pipelines": len(driver.pipelines._made), "pipeline caches": 1,
         "pipeline layouts": len(driver.layouts._pipelines), "set layouts": len(driver.layouts._sets) + 1,
         "descriptor pools": len(driver.sets._pools), "descriptor sets": len(sets), "command pools": 1,
-        "command buffers": len(recordings), "query pools": sum(r._queries is not None for r in recordings),
+        "command buffers": len(recordings), "query pools": sum(r._stamps is not None for r in recordings),
     }  # fmt: skip
 
 
