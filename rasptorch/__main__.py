@@ -12,12 +12,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "python -m rasptorch", description="A PyTorch-like library on Vulkan compute."
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("info", help="versions, devices, settings, and what may be wrong with them")
-    parser.parse_args(arguments)
+    about = commands.add_parser("info", help="versions, devices, settings, and what may be wrong with them")
+    about.add_argument("--json", action="store_true", help="for programs")
+    options = parser.parse_args(arguments)
 
     from . import __version__, info
 
-    sys.stdout.write(info.text(__version__))
+    sys.stdout.write(info.as_json(__version__) if options.json else info.text(__version__))
     return 0
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -38,6 +41,7 @@ def text(version: str) -> str:
     sections = (
         ("Versions", versions(version)),
         ("Devices", devices()),
+        ("Pools and caches", pools()),
         ("Environment variables in force", variables()),
         ("Things to look at", doubts()),
     )
@@ -45,6 +49,29 @@ def text(version: str) -> str:
         "\n\n".join(f"{title}\n" + "\n".join(f"  {line}" for line in lines) for title, lines in sections)
         + "\n"
     )
+
+
+def as_json(version: str) -> str:
+    """The same for programs: an object with the sections' contents."""
+    reports, problem = _vulkan()
+    found = {
+        "versions": {
+            "rasptorch": version,
+            "python": platform.python_version(),
+            "platform": platform.platform(),
+            "cores": os.cpu_count(),
+            **{name: _version(name) for name in _PACKAGES},
+        },
+        "cpu": devices_.get("cpu").driver.traits.name,
+        "vulkan": [asdict(report) for report in reports],
+        "vulkan missing": problem,
+        "pools": {device.name: asdict(device.statistics.snapshot()) for device in devices_.opened()},
+        "settings": {entry.variable: getattr(settings.current, entry.field) for entry in settings.TABLE},
+        "set": [entry.variable for entry in settings.TABLE if os.environ.get(entry.variable)],
+        "loader": {name: os.environ[name] for name in _LOADER_VARIABLES if os.environ.get(name)},
+        "doubts": [doubt for doubt in doubts() if doubt != "nothing"],
+    }
+    return json.dumps(found, indent=1) + "\n"
 
 
 def versions(version: str) -> Iterator[str]:
@@ -99,6 +126,8 @@ def _lines_of(report: VulkanReport) -> Iterator[str]:
         found = [name for name, value in report.features.items() if value is has]
         if found:
             yield f"    {word}: {', '.join(found)}"
+    for what, how in report.kernels.items():
+        yield f"    {what}: {how}"
     for number, kind in enumerate(report.memory):
         yield f"    memory type {number}: {kind.flags}; of a heap of {_size(kind.heap)}"
 
@@ -112,6 +141,20 @@ def _size(nbytes: int) -> str:
         if nbytes >= unit:
             return f"{nbytes / unit:.4g} {name}"
     return f"{nbytes} B"
+
+
+def pools() -> Iterator[str]:
+    """Memory and plans of the devices that this program has opened, and the compiled kernels on disk."""
+    for device in devices_.opened():
+        counts = device.statistics
+        yield f"{device}: {device.pool.summary()}"
+        yield (
+            f"    {counts.submissions:,} submissions; plans: {counts.plan_misses:,} made, {counts.plan_hits:,} found again; "
+            f"recordings: {counts.recordings_made:,} made, {counts.recordings_reused:,} used again"
+        )
+    for report in _vulkan()[0]:
+        kept = f"{_size(report.cached)} in {report.cache}" if report.cached else f"nothing yet in {report.cache}"
+        yield f"vulkan:{report.index}: compiled kernels: {kept if report.cache else 'kept nowhere (RASPTORCH_CACHE_DIR=off)'}"
 
 
 # -- settings ------------------------------------------------------------------------------------------------
@@ -146,9 +189,34 @@ def doubts() -> list[str]:
         found.append(
             "all Vulkan devices are software: they compute on the processor, usually slower than device='cpu'"
         )
+    if all(report.kind == "software" for report in reports):
+        found += missing_gpu(Path("/"))
     if np.lib.NumpyVersion(np.__version__) < "1.26.0":
         found.append(f"NumPy {np.__version__} is older than 1.26, the oldest that is supported")
     return found or ["nothing"]
+
+
+def missing_gpu(root: Path) -> Iterator[str]:
+    """Where no GPU is to be used: what this machine lacks for one, and how to get it. ``root`` is that of its file system."""
+    nodes = sorted((root / "dev/dri").glob("renderD*")) if (root / "dev/dri").is_dir() else []
+    board = root / "proc/device-tree/model"
+    model = board.read_text("utf-8", "replace").strip("\0 \n") if board.is_file() else ""
+    if (root / "proc/driver/nvidia").is_dir():
+        yield "an NVIDIA driver is loaded, but its Vulkan part is not found: install it (Debian: `apt install nvidia-vulkan-icd`)"
+    elif not nodes:
+        yield (
+            "there is no GPU here (no /dev/dri/renderD*)"
+            + (f", although this is a {model}: enable its driver (config.txt: dtoverlay=vc4-kms-v3d)" if "Raspberry" in model else "")
+            + "; a container needs to be given it: `docker run --device /dev/dri ...`"
+        )
+    for node in nodes:
+        if not os.access(node, os.R_OK | os.W_OK):
+            yield f"/{node.relative_to(root)} may not be opened: `sudo usermod -aG render $USER`, then log in again"
+        else:
+            yield (
+                f"/{node.relative_to(root)} is there, but no Vulkan driver for it: `apt install mesa-vulkan-drivers` "
+                "(Raspberry Pi 4 and 5, AMD, Intel), or the maker's driver"
+            )
 
 
 def copies_of_modules(loaded: Iterable[tuple[str, str | None]]) -> Iterator[str]:

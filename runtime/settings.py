@@ -1,6 +1,6 @@
 """Every environment variable, in one table; read once, at import of the engine.
 
-`docs/settings.md` is generated from `TABLE`. Tests and programs change values with `override`.
+`docs/environment.md` is generated from `TABLE`. Tests and programs change values with `override`.
 """
 
 from __future__ import annotations

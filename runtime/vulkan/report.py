@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from .. import settings
 from ..errors import DeviceError
+from . import matmul
 from .loader import api, instance
 from .physical import Physical, choose, describe, unsuitable
+from .pipelines import cache_file
 
 _FLAGS = (
     (0x1, "device local"),
@@ -42,7 +45,8 @@ class MemoryType:
 class VulkanReport:
     """One device. ``unusable`` says why it cannot be used (empty: it can); ``chosen`` whether ``"gpu"`` means
     it; ``passed_over`` why it does not. ``limits`` in bytes or counts; ``features`` those the library makes
-    use of. ``doubts`` are statements of the driver that cannot be true.
+    use of. ``kernels`` says which variants of kernels follow from them. ``cache`` is where compiled kernels are
+    kept (empty: nowhere), ``cached`` the bytes there. ``doubts`` are statements of the driver that cannot be true.
     """
 
     index: int
@@ -53,6 +57,9 @@ class VulkanReport:
     api_version: tuple[int, int]
     limits: dict[str, int]
     features: dict[str, bool]
+    kernels: dict[str, str]
+    cache: str
+    cached: int
     memory: tuple[MemoryType, ...]
     unusable: str
     chosen: bool
@@ -73,6 +80,7 @@ def report() -> list[VulkanReport]:
 
 def _describe(device: Physical, chosen: Physical | None, refused: str) -> VulkanReport:
     memory = _memory(device)
+    cache = cache_file(device)
     is_chosen = chosen is not None and chosen.index == device.index
     return VulkanReport(
         index=device.index,
@@ -92,6 +100,9 @@ def _describe(device: Physical, chosen: Physical | None, refused: str) -> Vulkan
             "NaN preserved": device.preserve_nan,
             "timestamps": device.limits["timestamp_ps"] > 0,
         },
+        kernels=selected(device),
+        cache="" if cache is None else str(cache),
+        cached=cache.stat().st_size if cache is not None and cache.is_file() else 0,
         memory=memory,
         unusable=unsuitable(device),
         chosen=is_chosen,
@@ -100,14 +111,35 @@ def _describe(device: Physical, chosen: Physical | None, refused: str) -> Vulkan
     )
 
 
+def selected(device: Physical) -> dict[str, str]:
+    """Which variants of kernels a device gets, and what it does without."""
+    traits = device.traits()
+    wish = settings.current.matmul
+    if wish != "auto":
+        products = f"{wish}, as RASPTORCH_MATMUL says"
+    elif traits.kind == "software":
+        products = f"{matmul.TEXEL.name}, {matmul.TALL.name} from {matmul.LARGE:,} multiplications"
+    else:
+        products = f"{matmul.TILED.name} where plain, else {matmul.WIDE.name}" if traits.kind == "discrete" else matmul.WIDE.name
+    through = "whole words and atomic operations"
+    return {
+        "matmul": products,
+        "reductions": f"up to {traits.reduce_chunk:,} elements per invocation, shared by up to {traits.parallelism:,} invocations",
+        "kernels take": f"up to {traits.storage_buffers} tensors",
+        "bool and uint8": "8-bit storage" if device.storage8 else through,
+        "float16 and bfloat16": "16-bit storage" if device.storage16 else through,
+        "int64": "computed" if traits.int64 else "stored only",
+        "float64": "computed, but for transcendental functions" if traits.float64 else "not available",
+        "timestamps": "each kernel is measured" if device.limits["timestamp_ps"] else "none: profiles see whole submissions only",
+    }
+
+
 def _why_not(device: Physical, chosen: Physical | None, refused: str) -> str:
     reason = unsuitable(device)
     if reason:
         return f"it {reason}"
     if chosen is None:
         return refused
-    from .. import settings
-
     if settings.current.device:
         return f"RASPTORCH_DEVICE={settings.current.device!r} asks for vulkan:{chosen.index}"
     if chosen.kind != device.kind:

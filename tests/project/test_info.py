@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -180,3 +181,52 @@ def test_a_driver_that_lies_is_seen() -> None:
     said = "; ".join(_doubts(lying, (MemoryType("cached", 0),)))
     assert "shared_memory is 100" in said and "storage_alignment is 48, which is no power of two" in said
     assert "uniform_alignment is 512, Vulkan allows at most 256" in said and "it has no memory" in said
+
+
+def test_which_kernels_follow_from_the_features() -> None:
+    from dataclasses import replace
+
+    from rasptorch.runtime.vulkan.physical import all_devices
+    from rasptorch.runtime.vulkan.report import selected
+
+    real = all_devices()[0]
+    small = replace(real, kind="integrated", storage8=False, storage16=False, int64=False, float64=False)
+    assert selected(small)["matmul"] == "wide" and selected(small)["int64"] == "stored only"
+    assert selected(small)["bool and uint8"] == selected(small)["float16 and bfloat16"] == "whole words and atomic operations"
+    assert selected(replace(real, kind="discrete"))["matmul"].startswith("tiled")
+    with settings.override(matmul="vector"):
+        assert selected(real)["matmul"] == "vector, as RASPTORCH_MATMUL says"
+
+
+def test_the_report_for_programs() -> None:
+    done = run("-m", "rasptorch", "info", "--json", RASPTORCH_FUSE="0")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert found["versions"]["rasptorch"] == rt.__version__ and found["set"] == ["RASPTORCH_FUSE"]
+    assert found["settings"]["RASPTORCH_FUSE"] is False and len(found["settings"]) == len(settings.TABLE)
+    assert found["vulkan"] and all(device["kernels"]["matmul"] and device["limits"] for device in found["vulkan"])
+    assert found["pools"]["cpu"]["submissions"] == 0
+
+
+def test_pools_and_caches_of_a_program_that_runs(tmp_path: Path) -> None:
+    rt.ones(1000).sum().item()
+    lines = list(info.pools())
+    assert any(line.startswith("cpu: ") and "bytes in use" in line and "peak" in line for line in lines)
+    assert any("plans: " in line for line in lines)
+    with settings.override(cache_dir="off"):
+        assert any("kept nowhere" in line for line in info.pools())
+    with settings.override(cache_dir=str(tmp_path)):
+        assert any(f"nothing yet in {tmp_path}" in line for line in info.pools())
+
+
+def test_what_is_missing_for_a_gpu(tmp_path: Path) -> None:
+    assert [line.split(" (")[0] for line in info.missing_gpu(tmp_path)] == ["there is no GPU here"]
+    board = tmp_path / "proc/device-tree/model"
+    board.parent.mkdir(parents=True)
+    board.write_bytes(b"Raspberry Pi 5 Model B Rev 1.0\0")
+    assert "although this is a Raspberry Pi 5 Model B Rev 1.0: enable" in next(info.missing_gpu(tmp_path))
+    (tmp_path / "dev/dri").mkdir(parents=True)
+    (tmp_path / "dev/dri/renderD128").touch()
+    assert ["/dev/dri/renderD128 is there" in line for line in info.missing_gpu(tmp_path)] == [True]
+    (tmp_path / "proc/driver/nvidia").mkdir(parents=True)
+    assert "nvidia-vulkan-icd" in next(info.missing_gpu(tmp_path))

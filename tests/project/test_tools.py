@@ -83,7 +83,7 @@ def test_results_that_are_nothing_like_the_reference(bad: list[float]) -> None:
 
 
 def test_the_page_of_settings_is_current() -> None:
-    done = run("tools/settings_doc.py", "--check")
+    done = run("tools/environment_doc.py", "--check")
     assert done.returncode == 0, done.stderr
 
 
