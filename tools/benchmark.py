@@ -1,13 +1,18 @@
 """Measure rasptorch beside NumPy (and PyTorch), in one run, on this machine.
 
-python tools/benchmark.py [--only w1,w3] [--devices cpu,gpu] [--seconds 1] [--torch] [--markdown] [--json
-FILE]
+python tools/benchmark.py [--only w1,w3] [--devices cpu,gpu] [--seconds 1] [--torch] [--markdown] [--json FILE]
+    [--compare OLD.json] [--peers FOLDER]
 
-Every workload is a few variants of the same work: NumPy, each device with the result read back after every
-iteration ("readback"), with a wait and no readback ("compute"), with several iterations per wait ("steady"),
+Every workload is a few variants of the same work: NumPy; each device with the result read back after every
+iteration ("readback"), with a wait and no readback, every operation a kernel of its own ("compute") and as
+it is by default ("fused"), replayed from a capture ("captured"), with several iterations per wait ("steady"),
 and, where the work can be done in place, without new memory ("no alloc"). Each variant's result is compared
 with NumPy's in the same run. Variants take turns, round after round, so that whatever else the machine does
-hits all of them; the ratio to NumPy is the median of the ratios of the rounds.
+hits all of them; the ratio to NumPy is the median of the rounds' ratios, with their quartiles.
+
+``--compare`` puts an earlier ``--json`` beside this run. ``--peers`` runs the scripts ``bench_NAME.py`` of a
+folder, which print a JSON object per workload: with ``FOLDER/NAME/bin/python`` where that exists (a virtual
+environment for each), else with this Python; those whose library is not installed are left out.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ import json
 import os
 import platform
 import statistics
+import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -40,6 +46,7 @@ if TYPE_CHECKING:
 WARM_UP = 3
 LEAST_ROUNDS = 5
 MOST_ROUNDS = 1000
+PATIENCE = 900.0  # seconds for one peer's script
 COUNTED = ("dispatches", "submissions", "allocations", "pipelines_created")
 
 
@@ -101,9 +108,15 @@ def measure(variants: Sequence[Variant], seconds: float) -> None:
             variant.counts = {name: getattr(used, name) / variant.inner for name in COUNTED}
 
 
+def at(ordered: Sequence[float], share: float) -> float:
+    """The sample that ``share`` of the others are not above."""
+    return ordered[round(share * (len(ordered) - 1))]
+
+
 def summary(workload: Workload, variant: Variant, base: Variant) -> dict[str, Any]:
     """Times in seconds per iteration; ``speed`` at the median; ``ratio`` above 1 is faster than NumPy."""
     ordered = sorted(variant.samples)
+    ratios = sorted(b / v for b, v in zip(base.samples, variant.samples, strict=True))
     middle = statistics.median(ordered)
     return {
         "workload": workload.key,
@@ -112,12 +125,14 @@ def summary(workload: Workload, variant: Variant, base: Variant) -> dict[str, An
         "samples": len(ordered),
         "min": ordered[0],
         "p50": middle,
-        "p95": ordered[min(len(ordered) - 1, round(0.95 * (len(ordered) - 1)))],
+        "p95": at(ordered, 0.95),
         "mean": statistics.fmean(ordered),
         "std": statistics.stdev(ordered),
         "speed": workload.amount / middle,
         "unit": workload.unit,
-        "ratio": statistics.median(b / v for b, v in zip(base.samples, variant.samples, strict=True)),
+        "ratio": statistics.median(ratios),
+        "ratio from": at(ratios, 0.25),
+        "ratio to": at(ratios, 0.75),
         "error": variant.error if variant.result is not None else None,
         **variant.counts,
     }
@@ -171,7 +186,7 @@ def row(result: dict[str, Any]) -> tuple[str, ...]:
         result["variant"],
         *times,
         f"{result['speed']:.4g} {result['unit']}",
-        f"{result['ratio']:.2f}",
+        f"{result['ratio']:.2f} ({result['ratio from']:.2f}-{result['ratio to']:.2f})",
         *counts,
     )
 
@@ -183,19 +198,7 @@ def table(results: Sequence[dict[str, Any]], markdown: bool) -> str:
         rows.insert(1, ("---", *["---:"] * (len(HEADER) - 1)))
         lines = ["| " + " | ".join(cells) + " |" for cells in rows]
         return f"### {results[0]['title']}\n\n" + "\n".join(lines) + "\n"
-    widths = [max(len(cells[k]) for cells in rows) for k in range(len(HEADER))]
-    lines = [
-        "  ".join(
-            cell.rjust(width) if k else cell.ljust(width)
-            for k, (cell, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        for cells in rows
-    ]
-    return (
-        f"{results[0]['workload']}: {results[0]['title']}\n"
-        + "\n".join(line.rstrip() for line in lines)
-        + "\n"
-    )
+    return f"{results[0]['workload']}: {results[0]['title']}\n{columns(rows, 1)}\n"
 
 
 def heading(about: dict[str, Any], markdown: bool) -> str:
@@ -205,9 +208,64 @@ def heading(about: dict[str, Any], markdown: bool) -> str:
         f"{named}; load {about['load'][0]:.2f}"
     )
     note = (
-        "Times per iteration; x NumPy: median of the rounds' ratios, above 1 is faster; counts per iteration."
+        "Times per iteration; x NumPy: median of the rounds' ratios (and their quartiles), above 1 is faster; counts per iteration."
     )
     return f"{line}.\n{'' if not markdown else chr(10)}{note}\n"
+
+
+# -- beside others -------------------------------------------------------------------------------------------
+def compared(results: Sequence[dict[str, Any]], old: dict[str, Any]) -> str:
+    """What changed since an earlier run, by the medians: above 1 is faster now. ``least`` compares the quickest samples."""
+    before = {(r["workload"], r["variant"]): r for r in old["results"]}
+    pairs = [(r, before[key]) for r in results if (key := (r["workload"], r["variant"])) in before]
+    lines = [("workload", "variant", "p50 before", "p50 now", "faster", "least", "against NumPy before", "now")]
+    lines += [
+        (
+            new["workload"], new["variant"], _time(was["p50"]), _time(new["p50"]), f"{was['p50'] / new['p50']:.2f}x",
+            f"{was['min'] / new['min']:.2f}x", f"{was['ratio']:.2f}", f"{new['ratio']:.2f}",
+        )
+        for new, was in pairs
+    ]  # fmt: skip
+    return columns(lines, 2) if pairs else "nothing in common"
+
+
+def columns(rows: Sequence[Sequence[str]], left: int) -> str:
+    """Lines of text; the first ``left`` columns start at one place, the others end at one."""
+    widths = [max(len(cells[k]) for cells in rows) for k in range(len(rows[0]))]
+    return "\n".join(
+        "  ".join(c.ljust(w) if k < left else c.rjust(w) for k, (c, w) in enumerate(zip(cells, widths, strict=True))).rstrip()
+        for cells in rows
+    )
+
+
+def peers(folder: Path, seconds: float, workloads: Sequence[str]) -> list[dict[str, Any]]:
+    """What the scripts of ``folder`` say of themselves; tells on standard error which of them could not run."""
+    chosen = ",".join(sorted({w.split(".")[0].upper() for w in workloads}))
+    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"BENCH_SECONDS": str(seconds), "BENCH_ONLY": chosen}
+    found: list[dict[str, Any]] = []
+    for script in sorted(folder.glob("bench_*.py")):
+        name = script.stem.removeprefix("bench_")
+        if name == "common":
+            continue
+        own = folder / name / "bin" / "python"
+        done = subprocess.run(
+            [str(own) if own.exists() else sys.executable, str(script)],
+            cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE,
+        )  # fmt: skip
+        said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
+        results = [entry for entry in said if entry.get("value") is not None]
+        found += results
+        if not results:
+            why = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
+            print(f"left out: {script.name}: {why}", file=sys.stderr)
+    return found
+
+
+def peers_table(found: Sequence[dict[str, Any]]) -> str:
+    lines = [("workload", "peer", "device", "best", "median", "unit")]
+    order = sorted(found, key=lambda e: (e["workload"], e["peer"]))
+    lines += [(e["workload"], e["peer"], e["device"], f"{e['value']:g}", f"{e.get('median', e['value']):g}", e["unit"]) for e in order]
+    return columns(lines, 3) if found else "no peer could be run"
 
 
 # -- the command line ----------------------------------------------------------------------------------------
@@ -234,6 +292,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--torch", action="store_true", help="measure PyTorch too, if it is installed")
     parser.add_argument("--markdown", action="store_true", help="tables in Markdown")
     parser.add_argument("--json", metavar="FILE", help="write all results there too")
+    parser.add_argument("--compare", metavar="FILE", help="show what changed since an earlier --json")
+    parser.add_argument("--peers", metavar="FOLDER", help="run its bench_*.py too, where their libraries are installed")
     return parser.parse_args(arguments)
 
 
@@ -255,8 +315,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = run(workload, devices, options.torch, options.seconds)
         results += rows
         print(table(rows, options.markdown), flush=True)
+    others = peers(Path(options.peers), options.seconds, [w.key for w in chosen]) if options.peers else []
+    if options.peers:
+        print(f"peers, by their own scripts\n{peers_table(others)}\n")
+    if options.compare:
+        old = json.loads(Path(options.compare).read_text("utf-8"))
+        print(f"since {options.compare} (load then {old['machine']['load'][0]:.2f})\n{compared(results, old)}\n")
     if options.json:
-        Path(options.json).write_text(json.dumps({"machine": about, "results": results}, indent=1), "utf-8")
+        content = {"machine": about, "results": results, "peers": others}
+        Path(options.json).write_text(json.dumps(content, indent=1), "utf-8")
     return 0
 
 

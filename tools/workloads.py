@@ -1,18 +1,24 @@
-"""What `tools/benchmark.py` measures: the same work in NumPy, rasptorch and PyTorch."""
+"""What `tools/benchmark.py` measures: the same work in NumPy, rasptorch and PyTorch.
+
+To add a workload, write a function that returns a `Workload` and name it in `WORKLOADS`. `_functional` makes all variants of a
+function of arrays, `_stepping` those of a training step; anything else may yield its own.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 import rasptorch as rt
+from rasptorch.runtime import settings
 from tools import lenet, transformer_block
 
+T = TypeVar("T")
 Array = NDArray[Any]
 FOUR_MI = 4 << 20
 LEARNING_RATE = 0.01
@@ -52,6 +58,16 @@ class Workload:
 def _random(seed: int, *shapes: tuple[int, ...]) -> list[Array]:
     generator = np.random.RandomState(seed)
     return [generator.randn(*shape).astype(np.float32) for shape in shapes]
+
+
+def _unfused(run: Callable[[], T]) -> Callable[[], T]:
+    """The same with a kernel for every operation."""
+
+    def alone() -> T:
+        with settings.override(fuse=False):
+            return run()
+
+    return alone
 
 
 # -- a function of arrays, in all its variants ---------------------------------------------------------------
@@ -110,8 +126,17 @@ def _on_device(
         rt.synchronize(device)
         del kept
 
+    replay = rt.capture(function)
+
+    def replayed() -> None:
+        kept = replay(*tensors)
+        rt.synchronize(device)
+        del kept
+
     yield Variant(f"{device}, readback", value, value, device=device)
-    yield Variant(f"{device}, compute", computed, value, device=device)
+    yield Variant(f"{device}, compute", _unfused(computed), _unfused(value), device=device)
+    yield Variant(f"{device}, fused", computed, value, device=device)
+    yield Variant(f"{device}, captured", replayed, lambda: np.asarray(replay(*tensors).numpy()), device=device)
     yield Variant(f"{device}, steady", several, value, steady, device)
     if in_place is not None:
         out = rt.empty(*inputs[0].shape, device=device)
@@ -299,9 +324,7 @@ def _w4() -> Workload:
             def step(model: Any = model, optimizer: Any = optimizer, data: Any = data) -> Any:
                 return _step(model, optimizer, nn.functional.cross_entropy, *data)
 
-            yield _training(f"{device}, readback", step, _item, device)
-            yield Variant(f"{device}, compute", _repeat(step, 1, device), None, 1, device)
-            yield Variant(f"{device}, steady", _repeat(step, 10, device), None, 10, device)
+            yield from _stepping(step, device)
         if torch_too:
             import torch
 
@@ -311,6 +334,16 @@ def _w4() -> Workload:
             yield _training("torch", lambda: _step(model, optimizer, entropy, *given), _item)
 
     return Workload("w4", "training step, MLP 784-512-512-10, batch 64", 1, "step/s", 1e-3, variants)
+
+
+def _stepping(step: Callable[[], Any], device: str) -> Iterator[Variant]:
+    """A training step that returns its loss, in all variants; the captured one goes on from where the others have led."""
+    replay = rt.capture(step, device=device)
+    yield _training(f"{device}, readback", step, _item, device)
+    yield Variant(f"{device}, compute", _unfused(_repeat(step, 1, device)), None, 1, device)
+    yield Variant(f"{device}, fused", _repeat(step, 1, device), None, 1, device)
+    yield Variant(f"{device}, captured", _repeat(replay, 1, device), None, 1, device)
+    yield Variant(f"{device}, steady", _repeat(step, 10, device), None, 10, device)
 
 
 def _w5() -> Workload:
@@ -327,9 +360,7 @@ def _w5() -> Workload:
             def step(model: Any = model, optimizer: Any = optimizer, data: Any = data) -> Any:
                 return _step(model, optimizer, nn.functional.cross_entropy, *data)
 
-            yield _training(f"{device}, readback", step, _item, device)
-            yield Variant(f"{device}, compute", _repeat(step, 1, device), None, 1, device)
-            yield Variant(f"{device}, steady", _repeat(step, 10, device), None, 10, device)
+            yield from _stepping(step, device)
         if torch_too:
             import torch
 
@@ -357,9 +388,7 @@ def _w6() -> Workload:
             def step(model: Any = model, optimizer: Any = optimizer, given: Any = given) -> Any:
                 return _step(model, optimizer, nn.functional.mse_loss, *given)
 
-            yield _training(f"{device}, readback", step, _item, device)
-            yield Variant(f"{device}, compute", _repeat(step, 1, device), None, 1, device)
-            yield Variant(f"{device}, steady", _repeat(step, 10, device), None, 10, device)
+            yield from _stepping(step, device)
         if torch_too:
             import torch
 
@@ -369,8 +398,6 @@ def _w6() -> Workload:
             yield _training("torch", lambda: _step(model, optimizer, torch.nn.functional.mse_loss, *tensors), _item)
 
     return Workload("w6", "training step, transformer block, 8 x 64 x 128", 1, "step/s", 1e-3, variants)
-
-
 def _repeat(step: Callable[[], Any], times: int, device: str) -> Callable[[], None]:
     def run() -> None:
         for _ in range(times):

@@ -37,12 +37,44 @@ def test_a_benchmark(tmp_path: Path) -> None:
     found = json.loads(out.read_text("utf-8"))
     assert found["machine"]["devices"].keys() == {"cpu"}
     names = {(r["workload"], r["variant"]) for r in found["results"]}
-    assert {("w8", "cpu, readback"), ("w1", "numpy"), ("w1", "cpu, steady"), ("w1", "cpu, no alloc")} <= names
+    kinds = ("readback", "compute", "fused", "captured", "steady", "no alloc")
+    assert {("w8", "cpu, readback"), ("w1", "numpy"), *(("w1", f"cpu, {kind}") for kind in kinds)} <= names
+    counts = {r["variant"]: r["dispatches"] for r in found["results"] if r["workload"] == "w1" and "dispatches" in r}
+    assert counts["cpu, compute"] == 200 > 10 > counts["cpu, fused"] == counts["cpu, captured"]
     for result in found["results"]:
         assert 0 < result["min"] <= result["p50"] <= result["p95"] and result["samples"] >= 2
-        assert result["ratio"] > 0 and result["error"] < 1e-4
+        assert 0 < result["ratio from"] <= result["ratio"] <= result["ratio to"] and result["error"] < 1e-4
         assert result["variant"].startswith("cpu") == ("dispatches" in result)
         assert f"{result['speed']:.4g} {result['unit']}" in done.stdout
+
+
+PEER = """
+import json, os, sys
+print(json.dumps({"check": "W8", "ok": True}))
+print(json.dumps({"peer": "one", "device": "cpu", "workload": os.environ["BENCH_ONLY"], "value": 2.5, "median": 3.5, "unit": "us"}))
+"""
+
+
+def test_a_benchmark_beside_an_older_one_and_beside_peers(tmp_path: Path) -> None:
+    from tools.benchmark import compared
+
+    folder, old = tmp_path / "peers", tmp_path / "old.json"
+    folder.mkdir()
+    (folder / "bench_one.py").write_text(PEER, "utf-8")
+    (folder / "bench_absent.py").write_text("import no_such_library\n", "utf-8")
+    (folder / "bench_common.py").write_text("raise SystemExit('no script')\n", "utf-8")
+    few = ("--only", "w8", "--devices", "cpu", "--seconds", "0.01")
+    assert run("tools/benchmark.py", *few, "--json", old).returncode == 0
+    done = run("tools/benchmark.py", *few, "--compare", old, "--peers", folder, "--json", tmp_path / "new.json")
+    assert done.returncode == 0, done.stderr
+    assert "W8        one   cpu" in done.stdout and "p50 before" in done.stdout
+    assert done.stderr.count("left out") == 1 and "no_such_library" in done.stderr
+    assert json.loads((tmp_path / "new.json").read_text("utf-8"))["peers"][0]["value"] == 2.5
+    was = json.loads(old.read_text("utf-8"))
+    faster = [result | {"p50": result["p50"] / 2, "min": result["min"] / 4} for result in was["results"]]
+    rows = compared(faster, was).splitlines()[1:]
+    assert len(rows) == len(faster) and all("2.00x" in row and "4.00x" in row for row in rows)
+    assert compared([], was) == "nothing in common"
 
 
 def test_a_benchmark_in_markdown() -> None:
