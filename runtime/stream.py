@@ -123,17 +123,14 @@ class Stream:
                 batch.cut(*marks)
                 raise
             if watched:
-                self._tell_enqueued(spec, began)
+                seconds = perf_counter() - began
+                for observer in self.device.observers.active:
+                    if observer.wants_commands:
+                        observer.command_enqueued(self, spec, began, seconds)
             now = settings.current
             if batch.commands >= now.flush_commands or batch.nbytes >= now.idle_bytes:
                 self._maybe_flush(batch, now)
         return made
-
-    def _tell_enqueued(self, spec: CommandSpec, began: float) -> None:
-        seconds = perf_counter() - began
-        for observer in self.device.observers.active:
-            if observer.wants_commands:
-                observer.command_enqueued(self, spec, began, seconds)
 
     def _adopt(self, slot: Slot) -> int:
         self.take_over(slot)

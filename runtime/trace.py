@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from time import perf_counter
+from types import FrameType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .kernel_labels import KernelLabel, PlanLabels, commands_of, fusing, label
@@ -161,7 +162,7 @@ class Tracer(Observer):
     # -- what the engine tells -----------------------------------------------------------------------------------
     def command_enqueued(self, stream: Stream, spec: CommandSpec, began: float, seconds: float) -> None:
         device, name = self._wheres.get(stream) or self._where(stream)
-        site = call_site() or _NO_SITE
+        site = call_site(3) or _NO_SITE  # of whoever called the library that called the stream
         made = (spec.name, began, began + seconds, self.thread(), device, name, *site)
         batch = stream.open_batch
         gathered = self._gathered.get(batch)
@@ -306,19 +307,18 @@ _NO_SITE: Site = ("", 0, "")
 _inside: dict[str, bool] = {}
 
 
-def call_site() -> Site | None:
-    """The innermost line of the calling thread that is not this library's."""
-    frame = sys._getframe(1)
-    while True:
+def call_site(depth: int = 1) -> Site | None:
+    """The innermost line of the calling thread that is not this library's; at least ``depth`` callers up."""
+    inside = _inside
+    frame: FrameType | None = sys._getframe(depth)
+    while frame is not None:
         name = frame.f_code.co_filename
-        known = _inside.get(name)
-        if known is None:
-            known = _inside[name] = os.path.abspath(name).startswith(_OWN)
-        if not known:
+        if name not in inside:
+            inside[name] = os.path.abspath(name).startswith(_OWN)
+        if not inside[name]:
             return name, frame.f_lineno, frame.f_code.co_name
-        if frame.f_back is None:
-            return None
         frame = frame.f_back
+    return None
 
 
 # Recordings under way, for those who have something to tell that is not the engine's.

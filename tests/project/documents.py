@@ -31,6 +31,8 @@ _WHAT = {
     ".gitignore": "what git leaves alone",
     ".pre-commit-config.yaml": "ruff and mypy before each commit",
     "LICENSE": "MIT",
+    "docs/fast_loop.png": "the profiler's page of a loop that reads its losses once, for profiling.md",
+    "docs/slow_loop.png": "the profiler's page of a loop that reads its loss in every step",
     "pyproject.toml": "the package, its dependencies, and the settings of ruff, mypy and pytest",
     "shaders/manifest.json": "fingerprints of the hand-written kernels' sources and SPIR-V, checked by a test",
     "rasptorch/py.typed": "tells type checkers that the package is typed",
