@@ -76,7 +76,7 @@ def _rows(index: Array, table: Table, out: Array | None, shape: tuple[int, ...])
     """Whole rows of a table; into ``out`` where that is given, and then returns None."""
     length = shape[-1]
     number: Array = index
-    for walk in table.walks[:-1]:
+    for walk in table.walks:  # along the last axis, too: a piece of it may begin anywhere
         number = np.add(number, walk[..., :1], dtype=np.intp)
     number = np.broadcast_to(number, (*shape[:-1], 1)).reshape(-1)
     rest = number % length

@@ -131,6 +131,9 @@ def test_more_elements_than_a_piece(device: str) -> None:
     x, (index, i) = here(table, device), numbers(4000, 3000, device)
     assert_close(selected(x, 0, index), table[i])
     assert_close(selected(x[:, 1:90], 0, index), table[:, 1:90][i])
+    wide = np.arange(3 * 150_000, dtype=np.float32).reshape(3, 150_000)
+    few, k = numbers(5, 3, device)
+    assert_close(selected(here(wide, device), 0, few), wide[k])
     flat, j = numbers(300_001, 300_000, device)
     assert_close(looked_up("taken", x, [(flat, (1,), 1)], (300_001,), (0,)), table.reshape(-1)[j])
 
