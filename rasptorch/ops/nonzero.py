@@ -9,23 +9,21 @@ from collections.abc import Coroutine
 from typing import Any
 
 from ..runtime import dtype as dt
-from ..runtime.command import CommandSpec
 from ..runtime.errors import BlockingInTrio, DTypeError
-from ..runtime.layout import broadcast_shapes, contiguous_strides, layout_of
+from ..runtime.layout import broadcast_shapes, contiguous_strides
 from ..runtime.readback import Readback
 from ..runtime.waiting import in_trio_task
 from ..tensor import Tensor
 from .arithmetic import floor_divide, remainder
 from .checked_index import from_integers
 from .comparison import ne
-from .dispatch import SpecCache, check_size, enqueue, same_device, tape
+from .dispatch import same_device, tape
 from .gathering import looked_up, sums_at
 from .joining import stack
 from .reduction import sum
+from .sorting import sorted_rows
 from .transfer import readback_item
-from .views import contiguous, expand, narrow, reshape
-
-_orders = SpecCache()
+from .views import expand, narrow, reshape
 
 
 def as_mask(x: Tensor) -> Tensor:
@@ -40,16 +38,7 @@ def _count(mask: Tensor) -> Readback[Any]:
 
 def _ordered(mask: Tensor) -> Tensor:
     """The row-major numbers of all elements (int32), those of the true ones first."""
-    flat = contiguous(reshape(mask, -1))
-    spec = _orders.get(flat.layout)
-    if spec is None:
-        length = flat.layout.numel
-        out = layout_of(flat.device, dt.int32, (1, length))
-        check_size("nonzero", out)
-        attributes = ("sort", 20 * length, 1, length, True, 0)
-        row = layout_of(flat.device, dt.bool_, (1, length))
-        spec = _orders.put(flat.layout, CommandSpec("shader", "nonzero", (row,), (out,), None, attributes))
-    return reshape(enqueue(spec, (flat,)), -1)
+    return reshape(sorted_rows(reshape(mask, 1, -1), True)[1], -1)
 
 
 def true_places(mask: Tensor, operation: str) -> Tensor:

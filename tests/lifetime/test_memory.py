@@ -133,8 +133,8 @@ def test_the_limit_of_the_device_itself() -> None:
         with pytest.raises(rt.ShapeError, match="at most 10,485,760"):
             rt.ones(11 * MiB // 4, device=device)
         x = rt.ones(1280, 1280, device=device)
-        with pytest.raises(rt.OutOfMemory):  # the arena of both temporaries would be one piece
-            ((x @ x) @ (x @ x.t())).numpy()
+        # Both temporaries together are more than one allocation holds: the arena is in two pieces.
+        assert (((x @ x) @ (x @ x.t())).numpy() == 1280.0**3).all()
         assert all(block.nbytes <= 10 * MiB for block in driver.blocks.values())
 
 

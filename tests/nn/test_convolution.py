@@ -280,7 +280,7 @@ def test_starting_values_are_spread_as_pytorchs(made: Any) -> None:
     torch.manual_seed(0)
     ours, theirs = made(nn), made(torch.nn)
     for mine, other in ((ours.weight, theirs.weight), (ours.bias, theirs.bias)):
-        a, b = mine.numpy(), other.detach().numpy()
+        a, b = mine.detach().numpy(), other.detach().numpy()
         bound = 1 / math.sqrt(math.prod(theirs.weight.shape[1:]))
         assert np.abs(a).max() <= bound and np.abs(b).max() <= bound and abs(a.std() - b.std()) < 0.3 * bound
 

@@ -92,7 +92,7 @@ def test_bilinear(bias: bool, device: str) -> None:
     x, y = array(3), array(4)
     assert_close(ours(*(rt.tensor(a, device=device) for a in (x, y))), theirs(torch.tensor(x), torch.tensor(y)), 1e-4, 1e-5)
     assert repr(ours) == repr(theirs)
-    assert np.abs(ours.weight.numpy()).max() <= 1 / math.sqrt(3)
+    assert np.abs(ours.weight.detach().numpy()).max() <= 1 / math.sqrt(3)
     with pytest.raises(rt.ShapeError, match=r"inputs are \[\.\.\., 3\] and \[\.\.\., 4\]"):
         ours(rt.ones(3, device=device), rt.ones(3, device=device))
 
@@ -104,13 +104,13 @@ def test_channels_are_dropped_as_one(name: str, shape: tuple[int, ...], device: 
     x = rt.ones(*shape, device=device, requires_grad=True)
     out = layer(x)
     whole = 1 if name == "Dropout1d" else 2
-    rows = out.numpy().reshape(*shape[: len(shape) - whole], -1)
+    rows = out.detach().numpy().reshape(*shape[: len(shape) - whole], -1)
     assert (rows == rows[..., :1]).all()
     kept = rows[..., 0] != 0
     assert abs(kept.mean() - 0.7) < 0.07
     assert_close(rows[..., 0][kept], np.full(kept.sum(), 1 / 0.7, np.float32))
     out.sum().backward()
-    assert_close(x.grad, out.numpy())
+    assert_close(x.grad, out.detach().numpy())
     assert layer.eval()(x) is x
     assert repr(layer) == repr(getattr(torch.nn, name)(0.3))
 

@@ -123,12 +123,12 @@ def test_gradients_by_differences(kind: str) -> None:
 
 def test_dropout_between_layers(device: str) -> None:
     layer, x = nn.LSTM(3, 4, num_layers=2, dropout=0.5, device=device), rt.tensor(array(5, 2, 3), device=device)
-    a, b = (layer(x)[0].numpy() for _ in range(2))
+    a, b = (layer(x)[0].detach().numpy() for _ in range(2))
     assert not np.array_equal(a, b)
-    a, b = (layer.eval()(x)[0].numpy() for _ in range(2))
+    a, b = (layer.eval()(x)[0].detach().numpy() for _ in range(2))
     assert np.array_equal(a, b)
     alone = nn.LSTM(3, 4, dropout=0.5, device=device)  # nothing between one layer
-    assert np.array_equal(alone(x)[0].numpy(), alone(x)[0].numpy())
+    assert np.array_equal(alone(x)[0].detach().numpy(), alone(x)[0].detach().numpy())
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -136,7 +136,7 @@ def test_starting_values(kind: str) -> None:
     rt.manual_seed(0)
     bound = 1 / math.sqrt(64)
     for parameter in getattr(nn, kind)(100, 64).parameters():
-        values = parameter.numpy()
+        values = parameter.detach().numpy()
         assert np.abs(values).max() <= bound and abs(values.mean()) < 0.2 * bound
         assert abs(values.std() - bound / math.sqrt(3)) < 0.15 * bound
 

@@ -62,17 +62,17 @@ def test_averaged_model(kind: str, device: str) -> None:
 def test_beside_parameters(device: str) -> None:
     ours, theirs = pair(device)
     ema = swa_utils.EMA(ours, 0.9)
-    wanted = [p.numpy() for p in ours.parameters()]
+    wanted = [p.detach().numpy() for p in ours.parameters()]
     for seed in range(3):
         change(ours, theirs, seed)
         ema.update()
-        wanted = [0.9 * w + 0.1 * p.numpy() for w, p in zip(wanted, ours.parameters(), strict=True)]
-    own = [p.numpy() for p in ours.parameters()]
+        wanted = [0.9 * w + 0.1 * p.detach().numpy() for w, p in zip(wanted, ours.parameters(), strict=True)]
+    own = [p.detach().numpy() for p in ours.parameters()]
     with ema.applied():
         for p, w in zip(ours.parameters(), wanted, strict=True):
             assert_close(p, w, 1e-5, 1e-6)
     for p, v in zip(ours.parameters(), own, strict=True):
-        np.testing.assert_array_equal(p.numpy(), v)
+        np.testing.assert_array_equal(p.detach().numpy(), v)
     other = swa_utils.EMA(ours.parameters(), 0.5)
     other.load_state_dict(ema.state_dict())
     other.copy_to()

@@ -165,7 +165,7 @@ def test_an_overflow_changes_nothing(case: str, bad: float, device: str) -> None
         if overflow:
             scale /= 2
             for p, b, state in zip(ps, before, states, strict=True):
-                np.testing.assert_array_equal(p.numpy(), b.numpy())
+                np.testing.assert_array_equal(p.detach().numpy(), b.detach().numpy())
                 for key, value in state.items():
                     np.testing.assert_array_equal(scaled.state[p][key].numpy(), value.numpy(), err_msg=key)
         else:

@@ -23,7 +23,7 @@ w = Tensor([[1.0, 0.0], [0.0, 1.0]], requires_grad=True, device=DEVICE)
 out = (x * y + x).relu() @ w + (2 - x.T) / 3
 loss = F.cross_entropy(out, Tensor([[1.0, 0.0], [0.0, 1.0]], device=DEVICE))
 loss.backward()
-result = out.to("cpu").numpy()
+result = out.to("cpu").detach().numpy()
 gradients = x.grad.to("cpu").numpy(), w.grad.to("cpu").numpy()
 '''
 
