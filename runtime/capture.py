@@ -111,17 +111,17 @@ class Captured:
         self._scalars = list(batch.scalars)
         self._live = list(recording.scalars)
         self._commands = batch.commands
-        self._nbytes = [slot.nbytes for slot in batch.slots]
         numbers = {id(slot): k for k, slot in enumerate(batch.slots)}
         self._input_numbers = [numbers.get(id(slot)) for slot in inputs]
         self.result_numbers = [numbers.get(id(storage.slot)) for storage in results]
         mine = {*(n for n in self._input_numbers if n is not None)}
         fresh = set(batch.fresh)
         mine |= {n for n in self.result_numbers if n is not None and n in fresh}
-        # Everything else keeps its place: parameters, state, gradients that somebody holds on to.
-        self._fixed = [None if k in mine else slot for k, slot in enumerate(batch.slots)]
+        # Everything else that has memory keeps it: parameters, state, gradients that somebody holds on to.
+        self._fixed = {k: batch.slots[k] for k in plan.bound if k not in mine}
+        self._needed = mine.intersection(plan.bound)
         self._outside = {id(slot) for k, slot in enumerate(batch.slots) if k not in mine and k not in fresh}
-        self._made = list(dict.fromkeys(n for n in self.result_numbers if n is not None and n in fresh))
+        self._made = {n: batch.slots[n].nbytes for n in self.result_numbers if n is not None and n in fresh}
         finalize(self, stream.device.recordings.abandon, plan)
 
     def makes(self, position: int) -> bool:
@@ -143,21 +143,19 @@ class Captured:
             if active:
                 check_stream(stream)
             stream.submit()
-            slots = list(self._fixed)
+            bound = dict(self._fixed)
             for number, slot in zip(self._input_numbers, inputs, strict=True):
-                if number is not None:
-                    slots[number] = slot
-            for known in slots:
-                if known is not None:
-                    if known.failure is not None:
-                        raise known.failure
-                    stream.take_over(known)
+                if number in self._needed:
+                    bound[number] = slot
+            for known in bound.values():
+                if known.failure is not None:
+                    raise known.failure
+                stream.take_over(known)
             made = {}
-            for number in self._made:
-                storage = Storage(Slot(stream, self._nbytes[number]))
+            for number, nbytes in self._made.items():
+                storage = Storage(Slot(stream, nbytes))
                 made[number] = storage
-                slots[number] = storage.slot
-            bound = {k: slot for k, slot in enumerate(slots) if slot is not None}
+                bound[number] = storage.slot
             self._touch(bound)
             scalars = self._scalars
             for at, compute in self._live:
