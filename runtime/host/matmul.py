@@ -1,18 +1,46 @@
-"""Matrix products through NumPy's BLAS, and what is done to them right after."""
+"""Matrix products through NumPy's BLAS, shared out among threads, and what is done to each part right after."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from ..dtype import float32
+from ..dtype import DType, float32
 from ..plan.lower import rounded
 from ..plan.plan import MatmulKernel
 from . import functions
-from .elementwise import apply
-from .evaluate import Scalars
+from .blas import one_thread, shared_out
+from .elementwise import BLOCK
+from .evaluate import Call, Evaluator, Scalars, execute
 from .record import Binding, Runner, Workers, stored_as_computed
+
+Array = NDArray[Any]
+WORTH_SHARING = 4_000_000  # multiplications from which a second thread is worth waking
+SHALLOW = 256  # depth up to which a product in several parts costs hardly more than in one
+
+
+def parts(kernel: MatmulKernel, shares: int, epilogue: bool) -> list[list[tuple[slice | Any, ...]]]:
+    """The parts of the output that each share computes, as indices into ``(*batch, rows, columns)``.
+
+    Cut along the batch where there are enough of those, else along the longer side; in a shallow product with an epilogue into parts
+    that are still in the cache when that comes.
+    """
+    shape = (*kernel.batch, kernel.rows, kernel.columns)
+    axis = 0 if kernel.batch and shape[0] >= shares else len(shape) - (2 if kernel.rows >= kernel.columns else 1)
+    length = shape[axis]
+    around = math.prod(shape) // max(length, 1)
+    step = max(1, BLOCK // max(around, 1)) if epilogue and kernel.depth <= SHALLOW else max(length, 1)
+    before = (slice(None),) * axis
+    bounds = [length * k // shares for k in range(shares + 1)]
+    return [
+        [(*before, slice(at, min(at + step, end)), ...) for at in range(start, end, step)]
+        for start, end in pairwise(bounds)
+    ]
 
 
 def matmul(kernel: MatmulKernel, binding: Binding, driver: Workers) -> Runner:
@@ -22,22 +50,52 @@ def matmul(kernel: MatmulKernel, binding: Binding, driver: Workers) -> Runner:
     late = [binding.array(o, shape) for o in kernel.inputs[2:]]
     outputs = [binding.array(o, shape) for o in kernel.outputs]
     dtype, epilogue = kernel.dtype, kernel.epilogue
-    if not epilogue.steps and epilogue.results == (0,) and stored_as_computed(dtype):
-        return lambda values: _into(a, b, outputs[0])
+    plain = not epilogue.steps and epilogue.results == (0,) and stored_as_computed(dtype)
     if not stored_as_computed(dtype):
         epilogue = rounded(epilogue, float32)
-    product = np.empty(shape, functions.register_dtype(dtype))
     scalars = Scalars(epilogue, kernel.scalars)
-    finish = apply(epilogue, shape, scalars, [product, *late], outputs, driver)
+    sharing = shared_out() and math.prod(shape) * kernel.depth >= WORTH_SHARING
+    numbered = any(step.opcode == "index" for step in epilogue.steps)  # elements have the numbers that they have in the whole
+    cut = parts(kernel, driver.threads if sharing and not numbered else 1, not numbered and not plain)
+    rank = len(shape)
+    work: list[list[Call]] = []
+    for share in cut:
+        after = Evaluator(epilogue, scalars, None, frozenset(range(len(outputs))))
+        scratch: dict[tuple[int, ...], Array] = {}
+        calls: list[Call] = []
+        for index in share:
+            rows, columns = _operands(a, b, index, rank)
+            outs = [x[index] for x in outputs]
+            if plain:
+                calls.append((_product, (dtype, rows, columns, outs[0])))
+                continue
+            product = scratch.setdefault(outs[0].shape, np.empty(outs[0].shape, functions.register_dtype(dtype)))
+            calls.append((_product, (dtype, rows, columns, product)))
+            calls += after.bind([product, *(x[index] for x in late)], outs)
+        work.append(calls)
 
     def run(values: Sequence[float]) -> None:
-        np.matmul(functions.load(dtype, a), functions.load(dtype, b), out=product)
-        functions.narrow(dtype, product)
         scalars.set(values)
-        finish.run()
+        with one_thread():
+            others = [driver.helpers().submit(execute, calls) for calls in work[1:]]
+            try:
+                execute(work[0])
+            finally:
+                for other in others:
+                    other.result()
 
     return run
 
 
-def _into(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
-    np.matmul(a, b, out=out)
+def _operands(a: Array, b: Array, index: tuple[Any, ...], rank: int) -> tuple[Array, Array]:
+    """The parts of the operands that a part of the output is computed from."""
+    axis = len(index) - 2
+    here: Callable[[int], tuple[Any, ...]] = lambda k: (*(slice(None),) * k, index[axis], ...)  # noqa: E731
+    if axis == rank - 2:
+        return a[here(axis)], b
+    return (a, b[here(axis)]) if axis == rank - 1 else (a[here(axis)], b[here(axis)])
+
+
+def _product(dtype: DType, a: Array, b: Array, out: Array) -> None:
+    np.matmul(functions.load(dtype, a), functions.load(dtype, b), out=out)
+    functions.narrow(dtype, out)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 import rasptorch as rt
 from rasptorch.runtime import settings
+from rasptorch.runtime.host import blas
 from rasptorch.runtime.plan.plan import MatmulKernel
 from rasptorch.runtime.vulkan import matmul
 
@@ -132,3 +133,23 @@ def test_what_was_chosen_can_be_seen(device: str) -> None:
             with forced(device, variant):
                 (rt.ones(8, 8, device=device) @ rt.ones(8, 8, device=device)).numpy()
     assert [v for v in made if v] == list(matmul.VARIANTS)
+
+
+@pytest.mark.drivers("cpu")
+@pytest.mark.parametrize(
+    ("batch", "rows", "depth", "columns"),
+    [((), 700, 40, 600), ((), 64, 500, 512), ((5,), 128, 128, 128), ((), 3000, 900, 3), ((3, 2), 90, 90, 90)],
+)
+def test_products_shared_out_among_threads(batch: tuple[int, ...], rows: int, depth: int, columns: int, device: str) -> None:
+    """In parts with an epilogue on each, and BLAS has the threads it had before."""
+    rng = np.random.default_rng(0)
+    a, b = rng.standard_normal((*batch, rows, depth)), rng.standard_normal((*batch, depth, columns))
+    bias = rng.standard_normal(columns)
+    x, w, c = (rt.tensor(v.astype(np.float32), device=device) for v in (a, b, bias))
+    controls = blas._controls()
+    before = controls[0]() if controls else 0
+    for left, right in ((x, w), (x.mT.contiguous().mT, w), (x, w.mT.contiguous().mT)):
+        plain, fused = (left @ right).numpy(), (left @ right + c).relu().numpy()
+        np.testing.assert_allclose(plain, a @ b, rtol=1e-4, atol=1e-3)
+        np.testing.assert_allclose(fused, np.maximum(a @ b + bias, 0), rtol=1e-4, atol=1e-3)
+    assert (controls[0]() if controls else 0) == before
