@@ -45,18 +45,28 @@ FEATURES = {
 # Where a signature is not PyTorch's, and why.
 KNOWN = {
     "arange": "`start` is 0 where it is not given",
+    "cdist": "rows are always subtracted, never multiplied",
     "concatenate": "it is `cat`, with `dim`",
     "einsum": "the equation comes first, then the operands",
+    "gather": "no sparse gradients",
+    "masked_select": "`out` is not resized, and how long the result is shows only when it is there",
     "meshgrid": "'ij' is what None means",
+    "nonzero": "`out` is not resized, and how long the result is shows only when it is there",
     "norm": "`out` and `dtype` are given by name",
     "normal": "several forms; none of them takes `out`",
     "permute": "dimensions may also be given one by one, so not by name",
+    "randperm": "whole numbers have no gradient",
     "reshape": "sizes may also be given one by one, so not by name",
     "round": "multiply, round and divide for decimals",
+    "searchsorted": "PyTorch too takes the values as `input`, whatever its documentation calls them",
     "swapdims": "it is `swapaxes`",
     "tensordot": "`out` is given by name",
     "tile": "numbers may also be given one by one, so not by name",
+    "tril_indices": "on the default device, as everything that is made",
+    "triu_indices": "on the default device, as everything that is made",
     "true_divide": "it is `div`",
+    "unique": "PyTorch tells no signature to compare with; there is no `dim`",
+    "unique_consecutive": "PyTorch tells no signature to compare with; there is no `dim`",
 }
 
 # Why names are not here: the first pattern that fits counts.
@@ -211,7 +221,12 @@ def _equal(one: str, other: str) -> bool:
     try:
         return bool(ast.literal_eval(one) == ast.literal_eval(other))
     except (ValueError, SyntaxError):
-        return one == other
+        return _plain(one) == _plain(other)
+
+
+def _plain(text: str) -> str:
+    """The name of a dtype without its module."""
+    return {"long": "int64"}.get(name := text.rpartition(".")[2], name)
 
 
 def compared(torch: Any, name: str) -> str:

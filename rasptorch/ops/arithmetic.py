@@ -104,12 +104,12 @@ atan2 = Elementwise("atan2", "atan2", 2, _grad_atan2, "ab|ab", FLOAT)
 class _Where(Elementwise):
     """``where(condition, a, b)``; of the condition alone its true elements' indices, as `nonzero` with ``as_tuple``."""
 
-    def __call__(self, *operands: Any) -> Any:
-        if len(operands) == 1:
+    def __call__(self, *operands: Any, **options: Any) -> Any:
+        if len(operands) + len(options) == 1 and not options.keys() - {"condition"}:
             from .nonzero import nonzero
 
-            return nonzero(operands[0], as_tuple=True)
-        return super().__call__(*operands)
+            return nonzero(*operands, *options.values(), as_tuple=True)
+        return super().__call__(*operands, **options)
 
 
 where: Elementwise = _Where("where", "where", 3, _grad_where, "|a|a")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from ..autograd.mode import no_grad
 from ..autograd.node import Node
@@ -15,6 +16,7 @@ from ..tensor import Tensor, _axis
 from .checked_index import checked_index, class_mask
 from .dispatch import SpecCache, check_size, enqueue, same_device, tape
 from .indexing import IndexingError
+from .outputs import takes_out
 from .program import ProgramWriter
 from .rearranging import movedim
 from .scattering import sum_into
@@ -98,20 +100,21 @@ def row_sums(g: Tensor, axis: int, index: Tensor, length: int) -> Tensor:
 
 
 # -- index_select -------------------------------------------------------------------------------------------------
-def index_select(x: Tensor, dim: int, index: Tensor) -> Tensor:
+@takes_out
+def index_select(input: Tensor, dim: int, index: Tensor, *, out: Any = None) -> Tensor:
     """The entries ``index`` (a vector of integers, or one) of dimension ``dim``: shape ``[..., len(index), ...]``.
 
     An index out of range raises `IndexError` at the next point where somebody waits.
     """
     if index.ndim > 1:
         raise ShapeError(f"index_select: index is a vector, got shape {list(index.shape)}; use x[index] or take_along_dim")
-    if x.ndim == 0:
+    if input.ndim == 0:
         if index.layout.numel != 1:
             raise ShapeError(f"index_select: of a 0-d tensor there is one element to choose, got {index.layout.numel} indices")
-        return reshape(index_select(reshape(x, 1), dim, index), ())
-    axis = _axis("index_select", dim, x.ndim)
-    same_device("index_select", [x.layout, index.layout])
-    return selected(x, axis, usable("index_select", reshape(index, -1), x.shape[axis], False))
+        return reshape(index_select(reshape(input, 1), dim, index), ())
+    axis = _axis("index_select", dim, input.ndim)
+    same_device("index_select", [input.layout, index.layout])
+    return selected(input, axis, usable("index_select", reshape(index, -1), input.shape[axis], False))
 
 
 def selected(x: Tensor, axis: int, index: Tensor, name: str = "index_select") -> Tensor:
@@ -130,25 +133,28 @@ def _grad_selected(n: Node, g: Tensor) -> tuple[Tensor]:
 
 
 # -- gather -------------------------------------------------------------------------------------------------------
-def gather(x: Tensor, dim: int, index: Tensor) -> Tensor:
-    """``out[i, j, k] = x[i, index[i, j, k], k]`` (for ``dim=1``): of the index's shape, whose other lengths may be smaller than ``x``'s.
+@takes_out
+def gather(input: Tensor, dim: int, index: Tensor, *, out: Any = None) -> Tensor:
+    """``out[i, j, k] = input[i, index[i, j, k], k]`` (for ``dim=1``): of the index's shape.
+
+    The index may be shorter than ``input`` along other dimensions.
 
     An index out of range raises `IndexError` at the next point where somebody waits.
     """
-    if x.ndim == 0 or index.ndim == 0:
-        if x.ndim > 1 or index.ndim > 1:
-            raise ShapeError(f"gather: index of shape {list(index.shape)} has another number of dimensions than {list(x.shape)}")
-        return reshape(gather(reshape(x, -1), dim, reshape(index, -1)), index.shape)
-    axis = _axis("gather", dim, x.ndim)
-    same_device("gather", [x.layout, index.layout])
-    if index.layout.numel == 0 and index.ndim != x.ndim:
-        return looked_up("gather", x.detach(), [(reshape(index, -1).to(dt.int32), (1,), 1)], (0,), (0,))
-    if index.ndim != x.ndim or any(n > m for a, (n, m) in enumerate(zip(index.shape, x.shape, strict=True)) if a != axis):
+    if input.ndim == 0 or index.ndim == 0:
+        if input.ndim > 1 or index.ndim > 1:
+            raise ShapeError(f"gather: index of shape {list(index.shape)} has another number of dimensions than {list(input.shape)}")
+        return reshape(gather(reshape(input, -1), dim, reshape(index, -1)), index.shape)
+    axis = _axis("gather", dim, input.ndim)
+    same_device("gather", [input.layout, index.layout])
+    if index.layout.numel == 0 and index.ndim != input.ndim:
+        return looked_up("gather", input.detach(), [(reshape(index, -1).to(dt.int32), (1,), 1)], (0,), (0,))
+    if index.ndim != input.ndim or any(n > m for a, (n, m) in enumerate(zip(index.shape, input.shape, strict=True)) if a != axis):
         raise ShapeError(
-            f"gather: index of shape {list(index.shape)} must have {x.ndim} dimensions and be no longer than {list(x.shape)} "
+            f"gather: index of shape {list(index.shape)} must have {input.ndim} dimensions and be no longer than {list(input.shape)} "
             f"apart from dimension {axis}; use take_along_dim, which broadcasts"
         )
-    return gathered(x, axis, usable("gather", index, x.shape[axis], False))
+    return gathered(input, axis, usable("gather", index, input.shape[axis], False))
 
 
 def gathered(x: Tensor, axis: int, index: Tensor, name: str = "gather") -> Tensor:
@@ -212,10 +218,10 @@ def _grad_picked(n: Node, g: Tensor) -> tuple[Tensor]:
 
 
 # -- take ---------------------------------------------------------------------------------------------------------
-def take(x: Tensor, index: Tensor) -> Tensor:
+def take(input: Tensor, index: Tensor) -> Tensor:
     """The elements that ``index`` (of any shape) numbers in row-major order; negative numbers count from the end."""
-    same_device("take", [x.layout, index.layout])
-    return taken(x, usable("take", index, x.layout.numel, True))
+    same_device("take", [input.layout, index.layout])
+    return taken(input, usable("take", index, input.layout.numel, True))
 
 
 def taken(x: Tensor, numbers: Tensor) -> Tensor:
@@ -236,21 +242,22 @@ def sums_at(g: Tensor, numbers: Tensor, shape: Shape) -> Tensor:
     return reshape(sum_into(math.prod(shape), reshape(numbers, -1), reshape(g, -1)), shape)
 
 
-def take_along_dim(x: Tensor, indices: Tensor, dim: int | None = None) -> Tensor:
-    """`gather` after ``x`` and ``indices`` were broadcast apart from ``dim``; without ``dim`` of the flattened tensors."""
+@takes_out
+def take_along_dim(input: Tensor, indices: Tensor, dim: int | None = None, *, out: Any = None) -> Tensor:
+    """`gather` after ``input`` and ``indices`` were broadcast apart from ``dim``; without ``dim`` of the flattened tensors."""
     if dim is None:
-        return take_along_dim(reshape(x, -1), reshape(indices, -1), 0)
-    if x.ndim != indices.ndim:
+        return take_along_dim(reshape(input, -1), reshape(indices, -1), 0)
+    if input.ndim != indices.ndim:
         raise ShapeError(
-            f"take_along_dim: the tensor {list(x.shape)} and indices {list(indices.shape)} have one number of dimensions; use unsqueeze"
+            f"take_along_dim: the tensor {list(input.shape)} and indices {list(indices.shape)} have one number of dimensions; use unsqueeze"
         )
-    axis = _axis("take_along_dim", dim, x.ndim)
-    if x.ndim == 0:
-        return gather(x, dim, indices)
-    same_device("take_along_dim", [x.layout, indices.layout])
-    shape = broadcast_shapes("take_along_dim", _with(x.shape, axis, 1), _with(indices.shape, axis, 1))
-    x, indices = expand(x, _with(shape, axis, x.shape[axis])), expand(indices, _with(shape, axis, indices.shape[axis]))
-    return gathered(x, axis, usable("take_along_dim", indices, x.shape[axis], False), "take_along_dim")
+    axis = _axis("take_along_dim", dim, input.ndim)
+    if input.ndim == 0:
+        return gather(input, dim, indices)
+    same_device("take_along_dim", [input.layout, indices.layout])
+    shape = broadcast_shapes("take_along_dim", _with(input.shape, axis, 1), _with(indices.shape, axis, 1))
+    input, indices = expand(input, _with(shape, axis, input.shape[axis])), expand(indices, _with(shape, axis, indices.shape[axis]))
+    return gathered(input, axis, usable("take_along_dim", indices, input.shape[axis], False), "take_along_dim")
 
 
 def _with(shape: Shape, axis: int, length: int) -> Shape:

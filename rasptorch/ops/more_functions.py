@@ -12,58 +12,66 @@ from .arithmetic import where
 from .creation import tensor
 from .diagonals import diagonal
 from .functions import log, log1p, sin, trunc
+from .outputs import converts_out, takes_out
 from .reduction import sum
 from .statistics import norm
 from .views import cast, narrow
 
 
-def heaviside(x: Tensor, values: Tensor) -> Tensor:
+@converts_out
+def heaviside(input: Tensor, values: Tensor, *, out: Any = None) -> Tensor:
     """0 below zero, 1 above, and ``values`` at zero."""
-    return where(x == 0, values, cast(x > 0, x.dtype))
+    return where(input == 0, values, cast(input > 0, input.dtype))
 
 
-def sinc(x: Tensor) -> Tensor:
-    """``sin(pi x) / (pi x)``, and 1 at zero."""
-    angle = where(x == 0, 1.0, x * math.pi)
-    return where(x == 0, 1.0, sin(angle) / angle)
+@converts_out
+def sinc(input: Tensor, *, out: Any = None) -> Tensor:
+    """``sin(pi input) / (pi input)``, and 1 at zero."""
+    angle = where(input == 0, 1.0, input * math.pi)
+    return where(input == 0, 1.0, sin(angle) / angle)
 
 
-def xlogy(x: Any, y: Any) -> Tensor:
-    """``x * log(y)``; 0 where ``x`` is 0 and ``y`` is not NaN."""
-    if not isinstance(y, Tensor):
-        y = tensor(float(y), dtype=x.dtype if x.dtype.is_floating_point else dt.float32, device=x.device)
-    zero = (y == y).logical_and(_is_zero(x, y))
-    return where(zero, 0.0, x * log(where(zero, 1.0, y)))
+@converts_out
+def xlogy(input: Any, other: Any, *, out: Any = None) -> Tensor:
+    """``input * log(other)``; 0 where ``input`` is 0 and ``other`` is not NaN."""
+    if not isinstance(other, Tensor):
+        other = tensor(float(other), dtype=input.dtype if input.dtype.is_floating_point else dt.float32, device=input.device)
+    zero = (other == other).logical_and(_is_zero(input, other))
+    return where(zero, 0.0, input * log(where(zero, 1.0, other)))
 
 
 def _is_zero(x: Any, like: Tensor) -> Any:
     return x == 0 if isinstance(x, Tensor) else tensor(x == 0, device=like.device)
 
 
-def frac(x: Tensor) -> Tensor:
+@converts_out
+def frac(input: Tensor, *, out: Any = None) -> Tensor:
     """What is behind the point, with the number's sign."""
-    return x - trunc(x)
+    return input - trunc(input)
 
 
-def deg2rad(x: Tensor) -> Tensor:
+@converts_out
+def deg2rad(input: Tensor, *, out: Any = None) -> Tensor:
     """Degrees as radians."""
-    return x * (math.pi / 180.0)
+    return input * (math.pi / 180.0)
 
 
-def rad2deg(x: Tensor) -> Tensor:
+@converts_out
+def rad2deg(input: Tensor, *, out: Any = None) -> Tensor:
     """Radians as degrees."""
-    return x * (180.0 / math.pi)
+    return input * (180.0 / math.pi)
 
 
-def logit(x: Tensor, eps: float | None = None) -> Tensor:
-    """``log(x / (1 - x))``, of ``x`` clamped to ``eps`` and ``1 - eps`` if that is given."""
-    inside = x if eps is None else x.clamp(eps, 1.0 - eps)
+@converts_out
+def logit(input: Tensor, eps: float | None = None, *, out: Any = None) -> Tensor:
+    """``log(input / (1 - input))``, of ``input`` clamped to ``eps`` and ``1 - eps`` if that is given."""
+    inside = input if eps is None else input.clamp(eps, 1.0 - eps)
     return log(inside) - log1p(-inside)
 
 
-def dist(x: Tensor, other: Tensor, p: float = 2) -> Tensor:
+def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The ``p``-norm of the difference."""
-    return norm(x - other, p)
+    return norm(input - other, p)
 
 
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0) -> Tensor:
@@ -73,22 +81,25 @@ def cdist(x1: Tensor, x2: Tensor, p: float = 2.0) -> Tensor:
     return norm(x1.unsqueeze(-2) - x2.unsqueeze(-3), p, -1)
 
 
-def cross(x: Tensor, other: Tensor, dim: int = -1) -> Tensor:
-    """The cross product of vectors of three entries along ``dim``."""
-    axis = _axis("cross", dim, x.ndim)
-    if x.shape[axis] != 3 or x.ndim != other.ndim or other.shape[axis] != 3:
-        raise ShapeError(f"cross: vectors have 3 entries along dimension {dim}, got shapes {list(x.shape)} and {list(other.shape)}")
+@takes_out
+def cross(input: Tensor, other: Tensor, dim: int | None = None, *, out: Any = None) -> Tensor:
+    """The cross product of vectors of three entries along ``dim``; without one, along the first dimension of length 3."""
+    if dim is None:
+        dim = input.shape.index(3) if 3 in input.shape else -1
+    axis = _axis("cross", dim, input.ndim)
+    if input.shape[axis] != 3 or input.ndim != other.ndim or other.shape[axis] != 3:
+        raise ShapeError(f"cross: vectors have 3 entries along dimension {dim}, got shapes {list(input.shape)} and {list(other.shape)}")
     from .joining import cat
 
-    a, b = ([narrow(t, axis, k, 1) for k in range(3)] for t in (x, other))
+    a, b = ([narrow(t, axis, k, 1) for k in range(3)] for t in (input, other))
     return cat([a[(k + 1) % 3] * b[(k + 2) % 3] - a[(k + 2) % 3] * b[(k + 1) % 3] for k in range(3)], axis)
 
 
-def trace(x: Tensor) -> Tensor:
+def trace(input: Tensor) -> Tensor:
     """The sum of a matrix's diagonal."""
-    if x.ndim != 2:
-        raise ShapeError(f"trace: takes a matrix, got shape {list(x.shape)}")
-    return sum(diagonal(x))
+    if input.ndim != 2:
+        raise ShapeError(f"trace: takes a matrix, got shape {list(input.shape)}")
+    return sum(diagonal(input))
 
 
 

@@ -71,40 +71,40 @@ def _as_result(places: Tensor, shape: tuple[int, ...], as_tuple: bool) -> Any:
     return stack([c.to(dt.int64) for c in coordinates(places, shape)], 1)
 
 
-def nonzero(x: Tensor, *, as_tuple: bool = False) -> Any:
+def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The indices of the elements that are not zero, in row-major order: ``[count, dimensions]`` int64.
 
     With ``as_tuple`` a vector per dimension, which can be used as an index. Waits for the count; in a Trio task see `nonzero_async`.
     """
-    return _as_result(true_places(as_mask(x), "nonzero"), x.layout.shape, as_tuple)
+    return _as_result(true_places(as_mask(input), "nonzero"), input.layout.shape, as_tuple)
 
 
-def argwhere(x: Tensor) -> Tensor:
+def argwhere(input: Tensor) -> Tensor:
     """The indices of the elements that are not zero: `nonzero` under NumPy's name."""
-    return nonzero(x)  # type: ignore[no-any-return]
+    return nonzero(input)  # type: ignore[no-any-return]
 
 
-def nonzero_async(x: Tensor, *, as_tuple: bool = False) -> Coroutine[Any, Any, Any]:
-    """`nonzero` to be awaited in a Trio task: ``x[await rasptorch.nonzero_async(mask, as_tuple=True)]``.
+def nonzero_async(input: Tensor, *, as_tuple: bool = False) -> Coroutine[Any, Any, Any]:
+    """`nonzero` to be awaited in a Trio task: ``input[await rasptorch.nonzero_async(mask, as_tuple=True)]``.
 
     The work is enqueued at once; what is awaited is the count.
     """
-    mask = as_mask(x)
+    mask = as_mask(input)
     order, count = _ordered(mask), _count(mask)
 
     async def found() -> Any:
-        return _as_result(narrow(order, 0, 0, int(await count)), x.layout.shape, as_tuple)
+        return _as_result(narrow(order, 0, 0, int(await count)), input.layout.shape, as_tuple)
 
     return found()
 
 
-def masked_select(x: Tensor, mask: Tensor) -> Tensor:
-    """The elements of ``x`` where ``mask`` (bool) is true, as a vector; the two are stretched to one shape. Waits for their number."""
+def masked_select(input: Tensor, mask: Tensor) -> Tensor:
+    """The elements of ``input`` where ``mask`` (bool) is true, as a vector; the two are stretched to one shape. Waits for their number."""
     if mask.dtype is not dt.bool_:
         raise DTypeError(f"masked_select: mask is bool, got {mask.dtype.name}; compare, or convert with .to(rasptorch.bool)")
-    same_device("masked_select", [x.layout, mask.layout])
-    shape = broadcast_shapes("masked_select", x.layout.shape, mask.layout.shape)
-    wide = expand(x, shape)
+    same_device("masked_select", [input.layout, mask.layout])
+    shape = broadcast_shapes("masked_select", input.layout.shape, mask.layout.shape)
+    wide = expand(input, shape)
     places = true_places(expand(mask.detach(), shape), "masked_select")
     split = None if wide.layout.contiguous else shape
     out = looked_up("masked_select", wide.detach(), [(places, (1,), 1)], places.shape, (0,), split)

@@ -21,6 +21,7 @@ from .checked_index import checked_index
 from .creation import counted, filled
 from .dispatch import same_device, tape
 from .moving import select_rows
+from .outputs import takes_out
 from .scattering import combine_into, sum_into
 from .views import cast, clone, reshape
 
@@ -95,8 +96,8 @@ def _overwritten(name: str, x: Tensor, places: Tensor, values: Tensor | None) ->
     return tape(_written(name, x, places, given, "last", False), name, _grad_scatter, (x, given), (places,))
 
 
-def scatter(x: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Tensor:
-    """A copy of ``x`` in which, along ``dim``, the element that each entry of ``index`` names is the entry of ``src`` at its place.
+def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Tensor:
+    """A copy of ``input`` in which, along ``dim``, the element that each entry of ``index`` names is the entry of ``src`` at its place.
 
     ``src`` (or ``value``) may be a number. ``reduce`` is None, ``"add"`` or ``"multiply"``. Where indices repeat, the last entry stays,
     and the gradient of ``src`` goes to all of them, as in PyTorch.
@@ -104,15 +105,15 @@ def scatter(x: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any =
     src = value if src is None else src
     if reduce is not None and reduce not in ("add", "multiply"):
         raise ValueError(f"scatter: reduce is 'add', 'multiply' or None, got {reduce!r}; see scatter_reduce")
-    axis = _axis("scatter", dim, x.ndim)
+    axis = _axis("scatter", dim, input.ndim)
     if not isinstance(src, Tensor):
         if src is None:
             raise TypeError("scatter takes a source: a tensor or a number")
-        src = filled("scatter", layout_of(x.device, x.dtype, index.shape), src)
+        src = filled("scatter", layout_of(input.device, input.dtype, index.shape), src)
     if reduce is not None:
-        return scatter_reduce(x, dim, index, src, "sum" if reduce == "add" else "prod")
-    _fits("scatter", x, axis, index, src)
-    return _overwritten("scatter", x, _places("scatter", x, axis, index), _part(src, index))
+        return scatter_reduce(input, dim, index, src, "sum" if reduce == "add" else "prod")
+    _fits("scatter", input, axis, index, src)
+    return _overwritten("scatter", input, _places("scatter", input, axis, index), _part(src, index))
 
 
 def _grad_added(n: Node, g: Tensor) -> tuple[Tensor, Tensor | None]:
@@ -126,11 +127,11 @@ def _added(name: str, x: Tensor, places: Tensor, values: Tensor) -> Tensor:
     return tape(_written(name, x, places, values, "add", True), name, _grad_added, (x, values), (places,))
 
 
-def scatter_add(x: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
-    """A copy of ``x`` to which, along ``dim``, every entry of ``src`` is added where ``index`` says. The same bits in every run."""
-    axis = _axis("scatter_add", dim, x.ndim)
-    _fits("scatter_add", x, axis, index, src)
-    return _added("scatter_add", x, _places("scatter_add", x, axis, index), _part(src, index))
+def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
+    """A copy of ``input`` to which, along ``dim``, every entry of ``src`` is added where ``index`` says. The same bits in every run."""
+    axis = _axis("scatter_add", dim, input.ndim)
+    _fits("scatter_add", input, axis, index, src)
+    return _added("scatter_add", input, _places("scatter_add", input, axis, index), _part(src, index))
 
 
 def _grad_extreme(n: Node, g: Tensor) -> tuple[Tensor, Tensor]:
@@ -170,18 +171,20 @@ def _reduced(x: Tensor, places: Tensor, values: Tensor, reduce: str, include_sel
     return tape(out, "scatter_reduce", gradient, (x, values), (x, values, places), include_self, keep_output=True)
 
 
-def scatter_reduce(x: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
-    """A copy of ``x`` in which, along ``dim``, the elements that ``index`` names are the ``sum``, ``prod``, ``mean``, ``amax`` or ``amin``
-    of the entries of ``src`` that go there and, with ``include_self``, of what was there.
+def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
+    """A copy of ``input`` in which, along ``dim``, the elements that ``index`` names are combined.
+
+    They are the ``sum``, ``prod``, ``mean``, ``amax`` or ``amin`` of the entries of ``src`` that go there
+    and, with ``include_self``, of what was there.
     """
     if reduce not in REDUCTIONS:
         raise ValueError(f"scatter_reduce: reduce is one of {', '.join(REDUCTIONS)}, got {reduce!r}")
-    axis = _axis("scatter_reduce", dim, x.ndim)
-    _fits("scatter_reduce", x, axis, index, src)
-    if x.dtype is dt.bool_:
+    axis = _axis("scatter_reduce", dim, input.ndim)
+    _fits("scatter_reduce", input, axis, index, src)
+    if input.dtype is dt.bool_:
         raise DTypeError("scatter_reduce is not defined for bool; convert with .to(rasptorch.int32)")
-    places, values = _places("scatter_reduce", x, axis, index), _part(src, index)
-    return _combined("scatter_reduce", x, places, values, reduce, include_self)
+    places, values = _places("scatter_reduce", input, axis, index), _part(src, index)
+    return _combined("scatter_reduce", input, places, values, reduce, include_self)
 
 
 def _combined(name: str, x: Tensor, places: Tensor, values: Tensor, reduce: str, include_self: bool) -> Tensor:
@@ -248,11 +251,12 @@ def _row_values(name: str, x: Tensor, places: Tensor, values: Tensor, how: str, 
     return out
 
 
-def index_add(x: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1) -> Tensor:
-    """A copy of ``x`` to which ``alpha`` times each entry of ``source`` along ``dim`` is added where ``index``, a vector, says."""
-    lines, places, values = _lines("index_add", x, dim, index, source)
+@takes_out
+def index_add(input: Tensor, dim: int, index: Tensor, source: Tensor, *, alpha: float = 1, out: Any = None) -> Tensor:
+    """A copy of ``input`` to which ``alpha`` times each entry of ``source`` along ``dim`` is added where ``index``, a vector, says."""
+    lines, places, values = _lines("index_add", input, dim, index, source)
     assert values is not None
-    if x.dtype is dt.bool_:
+    if input.dtype is dt.bool_:
         raise DTypeError("index_add is not defined for bool; convert with .to(rasptorch.int32)")
     given = values if alpha == 1 else values * alpha
     out = _row_values("index_add", lines.matrix, places, given, "add", True)
@@ -270,27 +274,31 @@ def _replaced(name: str, x: Tensor, places: Tensor, values: Tensor | None) -> Te
     return tape(_row_values(name, x, places, given, "last", False), name, _grad_rows_replaced, (x, given), (places,))
 
 
-def index_copy(x: Tensor, dim: int, index: Tensor, source: Tensor) -> Tensor:
-    """A copy of ``x`` in which the entries along ``dim`` that ``index``, a vector, names are those of ``source``, the last of equals."""
-    lines, places, values = _lines("index_copy", x, dim, index, source)
+@takes_out
+def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor, *, out: Any = None) -> Tensor:
+    """A copy of ``input`` in which the entries along ``dim`` that ``index``, a vector, names are those of ``source``.
+
+    Of equal indices the last one counts.
+    """
+    lines, places, values = _lines("index_copy", input, dim, index, source)
     return lines.back(_replaced("index_copy", lines.matrix, places, values))
 
 
-def index_fill(x: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
-    """A copy of ``x`` in which the entries along ``dim`` that ``index``, a vector, names are ``value``, a number or a 0-d tensor."""
-    lines, places, _ = _lines("index_fill", x, dim, index, None, True)
+def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
+    """A copy of ``input`` in which the entries along ``dim`` that ``index``, a vector, names are ``value``, a number or a 0-d tensor."""
+    lines, places, _ = _lines("index_fill", input, dim, index, None, True)
     shape = (places.shape[0], lines.columns)
     if isinstance(value, Tensor):
         if value.ndim:
             raise ShapeError(f"index_fill: value is a number or a 0-d tensor, got shape {list(value.shape)}")
-        values = cast(value, x.dtype).expand(shape)
+        values = cast(value, input.dtype).expand(shape)
     else:
-        values = filled("index_fill", layout_of(x.device, x.dtype, shape), value)
+        values = filled("index_fill", layout_of(input.device, input.dtype, shape), value)
     return lines.back(_replaced("index_fill", lines.matrix, places, values))
 
 
-def masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
-    """``x`` with the elements where ``mask`` (bool, stretched to ``x``) holds taken one after another from ``source``.
+def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
+    """``input`` with the elements where ``mask`` (bool, stretched to ``input``) holds taken one after another from ``source``.
 
     Too few of them are an `IndexError` at the next sync point.
     """
@@ -298,42 +306,43 @@ def masked_scatter(x: Tensor, mask: Tensor, source: Tensor) -> Tensor:
 
     if mask.dtype is not dt.bool_:
         raise DTypeError(f"masked_scatter: the mask is bool, got {mask.dtype.name}; compare, or convert with .to(rasptorch.bool)")
-    if source.dtype is not x.dtype:
-        raise DTypeError(f"masked_scatter: the tensor is {x.dtype.name} and the source {source.dtype.name}; convert one with .to(...)")
-    flat = reshape(mask.expand(x.shape), -1)
+    if source.dtype is not input.dtype:
+        raise DTypeError(f"masked_scatter: the tensor is {input.dtype.name} and the source {source.dtype.name}; convert one with .to(...)")
+    flat = reshape(mask.expand(input.shape), -1)
     number = where(flat, cumsum(cast(flat, dt.int32), 0, dtype=dt.int32) - 1, 0)
     if not source.layout.numel:
-        source = filled("masked_scatter", layout_of(x.device, x.dtype, (1,)), 0)
+        source = filled("masked_scatter", layout_of(input.device, input.dtype, (1,)), 0)
         number = where(flat, number + 1, 0)  # out of range
     places = checked_index(number, source.layout.numel, "masked_scatter: source", wrap=False)
-    return where(mask, reshape(read(source, places), x.shape), x)
+    return where(mask, reshape(read(source, places), input.shape), input)
 
 
-def index_put(x: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
-    """A copy of ``x`` in which ``x[indices]`` is ``values``, or with ``accumulate`` has them added.
+def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = False) -> Tensor:
+    """A copy of ``input`` in which ``input[indices]`` is ``values``, or with ``accumulate`` has them added.
 
     ``indices`` are integer tensors for the first dimensions that stretch to one shape; negative numbers count from the end. Where they
     name an element more than once, the last value stays. ``values`` stretch to the shape of what is named.
     """
     given = tuple(indices)
-    if not given or len(given) > x.ndim or not all(isinstance(i, Tensor) and i.dtype.category == 1 for i in given):
-        raise TypeError(f"index_put: indices are 1 to {x.ndim} integer tensors, one for each of the first dimensions; see also masked_fill")
-    same_device("index_put", [x.layout, values.layout, *(i.layout for i in given)])
-    if values.dtype is not x.dtype:
-        raise DTypeError(f"index_put: the tensor is {x.dtype.name} and the values {values.dtype.name}; convert one with .to(...)")
+    if not given or len(given) > input.ndim or not all(isinstance(i, Tensor) and i.dtype.category == 1 for i in given):
+        what = f"1 to {input.ndim} integer tensors, one for each of the first dimensions"
+        raise TypeError(f"index_put: indices are {what}; see also masked_fill")
+    same_device("index_put", [input.layout, values.layout, *(i.layout for i in given)])
+    if values.dtype is not input.dtype:
+        raise DTypeError(f"index_put: the tensor is {input.dtype.name} and the values {values.dtype.name}; convert one with .to(...)")
     shape = broadcast_shapes("index_put", *(i.shape for i in given))
-    strides = contiguous_strides(x.shape[: len(given)])
+    strides = contiguous_strides(input.shape[: len(given)])
     parts = [
-        checked_index(i.detach(), n, "index_put") * s for i, n, s in zip(given, x.shape, strides, strict=False)
+        checked_index(i.detach(), n, "index_put") * s for i, n, s in zip(given, input.shape, strides, strict=False)
     ]
     places = reshape(reduce(add, parts).expand(shape), -1)
-    rest = x.shape[len(given) :]
-    count, columns = math.prod(x.shape[: len(given)]), math.prod(rest)
+    rest = input.shape[len(given) :]
+    count, columns = math.prod(input.shape[: len(given)]), math.prod(rest)
     entries = reshape(values.expand(*shape, *rest), (places.shape[0], columns))
-    matrix = reshape(x, (count, columns))
+    matrix = reshape(input, (count, columns))
     if not accumulate:
-        return reshape(_replaced("index_put", matrix, places, entries), x.shape)
-    if x.dtype is dt.bool_:
+        return reshape(_replaced("index_put", matrix, places, entries), input.shape)
+    if input.dtype is dt.bool_:
         raise DTypeError("index_put with accumulate is not defined for bool; convert with .to(rasptorch.int32)")
     out = _row_values("index_put", matrix, places, entries, "add", True)
-    return reshape(tape(out, "index_put", _grad_index_add, (matrix, entries), (places,)), x.shape)
+    return reshape(tape(out, "index_put", _grad_index_add, (matrix, entries), (places,)), input.shape)

@@ -16,6 +16,7 @@ from .arithmetic import maximum, minimum, where
 from .creation import counted
 from .dispatch import tape
 from .joining import cat
+from .outputs import takes_out
 from .placing import scattered_sum
 from .reduction import sum
 from .scan import cumsum
@@ -40,22 +41,24 @@ def _doubled(x: Tensor, axis: int, combine: Callable[[Tensor, Tensor], Tensor]) 
     return x
 
 
-def cumprod(x: Tensor, dim: int, *, dtype: Any = None) -> Tensor:
+@takes_out
+def cumprod(input: Tensor, dim: int, *, dtype: Any = None, out: Any = None) -> Tensor:
     """The products of the entries up to each along ``dim``. Integers and booleans multiply in int64."""
-    axis = _axis("cumprod", dim, x.ndim)
-    wanted = dt.as_dtype(dtype) if dtype is not None else x.dtype if x.dtype.is_floating_point else dt.int64
-    x = x.to(wanted)
-    out = _doubled(x, axis, lambda a, b: a * b) if x.ndim else x
-    return clone(out) if out is x else out
+    axis = _axis("cumprod", dim, input.ndim)
+    wanted = dt.as_dtype(dtype) if dtype is not None else input.dtype if input.dtype.is_floating_point else dt.int64
+    input = input.to(wanted)
+    out = _doubled(input, axis, lambda a, b: a * b) if input.ndim else input
+    return clone(out) if out is input else out
 
 
-def logcumsumexp(x: Tensor, dim: int) -> Tensor:
-    """The logarithms of the running sums of ``exp(x)`` along ``dim``, without overflow."""
-    axis = _axis("logcumsumexp", dim, x.ndim)
-    if not x.dtype.is_floating_point:
-        raise DTypeError(f"logcumsumexp is not defined for {x.dtype.name}; convert with .to(rasptorch.float32)")
-    out = _doubled(x, axis, logaddexp) if x.ndim else x
-    return clone(out) if out is x else out
+@takes_out
+def logcumsumexp(input: Tensor, dim: int, *, out: Any = None) -> Tensor:
+    """The logarithms of the running sums of ``exp(input)`` along ``dim``, without overflow."""
+    axis = _axis("logcumsumexp", dim, input.ndim)
+    if not input.dtype.is_floating_point:
+        raise DTypeError(f"logcumsumexp is not defined for {input.dtype.name}; convert with .to(rasptorch.float32)")
+    out = _doubled(input, axis, logaddexp) if input.ndim else input
+    return clone(out) if out is input else out
 
 
 def _grad_running(n: Node, g: Tensor) -> tuple[Tensor]:
@@ -89,38 +92,42 @@ def _running(name: str, x: Tensor, dim: int, combine: Callable[[Any, Any], Tenso
     return Running(values, cast(place, dt.int64))
 
 
-def cummax(x: Tensor, dim: int) -> Running:
+@takes_out
+def cummax(input: Tensor, dim: int, *, out: Any = None) -> Running:
     """The largest entry so far along ``dim`` and the last index at which it was met; NaN counts as the largest."""
-    return _running("cummax", x, dim, maximum)
+    return _running("cummax", input, dim, maximum)
 
 
-def cummin(x: Tensor, dim: int) -> Running:
+@takes_out
+def cummin(input: Tensor, dim: int, *, out: Any = None) -> Running:
     """The smallest entry so far along ``dim`` and the last index at which it was met; NaN counts as the smallest."""
-    return _running("cummin", x, dim, minimum)
+    return _running("cummin", input, dim, minimum)
 
 
-def diff(x: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
+def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
     """The ``n``-th differences of neighbours along ``dim``, with ``prepend`` and ``append`` put on its ends first."""
-    if x.ndim == 0:
+    if input.ndim == 0:
         raise ShapeError("diff: a 0-d tensor has no neighbours")
     if n < 0:
         raise ValueError(f"diff: n is not negative, got {n}")
-    axis = _axis("diff", dim, x.ndim)
-    pieces = [t for t in (prepend, x, append) if t is not None]
-    out = cat(pieces, axis) if len(pieces) > 1 else x
+    axis = _axis("diff", dim, input.ndim)
+    pieces = [t for t in (prepend, input, append) if t is not None]
+    out = cat(pieces, axis) if len(pieces) > 1 else input
     for _ in range(min(n, out.shape[axis])):
         length = max(out.shape[axis] - 1, 0)
         later, earlier = narrow(out, axis, out.shape[axis] - length, length), narrow(out, axis, 0, length)
         out = later != earlier if out.dtype is dt.bool_ else later - earlier
-    return clone(out) if out is x else out
+    return clone(out) if out is input else out
 
 
-def _strips(name: str, y: Tensor, x: Tensor | None, dx: float, dim: int) -> tuple[Tensor, int]:
+def _strips(name: str, y: Tensor, x: Tensor | None, dx: float | None, dim: int) -> tuple[Tensor, int]:
     axis = _axis(name, dim, y.ndim)
     length = y.shape[axis] - 1
     pairs = narrow(y, axis, 1, length) + narrow(y, axis, 0, length)
     if x is None:
-        return pairs * (dx / 2), axis
+        return pairs * ((1.0 if dx is None else dx) / 2), axis
+    if dx is not None:
+        raise TypeError(f"{name}: takes the places x or their distance dx={dx}, not both")
     if x.ndim == 1:
         if x.shape[0] != y.shape[axis]:
             raise ShapeError(f"{name}: {x.shape[0]} places for {y.shape[axis]} values along dimension {axis}")
@@ -128,21 +135,22 @@ def _strips(name: str, y: Tensor, x: Tensor | None, dx: float, dim: int) -> tupl
     return pairs * diff(x, 1, axis) / 2, axis
 
 
-def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1.0, dim: int = -1) -> Tensor:
-    """The area below ``y`` along ``dim`` by the trapezoidal rule, at the places ``x`` or ``dx`` apart."""
+def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
+    """The area below ``y`` along ``dim`` by the trapezoidal rule, at the places ``x`` or ``dx`` (1) apart."""
     strips, axis = _strips("trapezoid", y, x, dx, dim)
     return sum(strips, axis)
 
 
-def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float = 1.0, dim: int = -1) -> Tensor:
+def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
     """The areas below ``y`` up to each place but the first along ``dim``, by the trapezoidal rule."""
     strips, axis = _strips("cumulative_trapezoid", y, x, dx, dim)
     return cumsum(strips, axis)
 
 
-def kron(a: Tensor, b: Tensor) -> Tensor:
-    """The Kronecker product: every element of ``a`` times all of ``b``, side by side."""
-    rank = max(a.ndim, b.ndim)
-    first, second = (1,) * (rank - a.ndim) + a.shape, (1,) * (rank - b.ndim) + b.shape
-    wide = reshape(a, [n for k in first for n in (k, 1)]) * reshape(b, [n for k in second for n in (1, k)])
+@takes_out
+def kron(input: Tensor, other: Tensor, *, out: Any = None) -> Tensor:
+    """The Kronecker product: every element of ``input`` times all of ``other``, side by side."""
+    rank = max(input.ndim, other.ndim)
+    first, second = (1,) * (rank - input.ndim) + input.shape, (1,) * (rank - other.ndim) + other.shape
+    wide = reshape(input, [n for k in first for n in (k, 1)]) * reshape(other, [n for k in second for n in (1, k)])
     return reshape(wide, [math.prod(pair) for pair in zip(first, second, strict=True)])

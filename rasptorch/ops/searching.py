@@ -13,6 +13,8 @@ from ..tensor import Tensor
 from .arithmetic import where
 from .creation import filled, full
 from .dispatch import SpecCache, check_size, enqueue, same_device
+from .gathering import take_along_dim
+from .outputs import takes_out
 from .reduction import amax, amin
 from .scattering import sum_into
 from .sorting import sorted_rows
@@ -37,16 +39,19 @@ def places(rows: Tensor, values: Tensor, right: bool) -> Tensor:
     return enqueue(spec, (rows, values))
 
 
+@takes_out
 def searchsorted(
-    sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None
+    sorted_sequence: Tensor, input: Any, *, out_int32: bool = False, right: bool = False, side: str | None = None, out: Any = None,
+    sorter: Tensor | None = None,
 ) -> Tensor:
     """Where each of ``input`` would go in ``sorted_sequence`` so that it stays sorted: before equal entries, with ``right`` after them.
 
-    The sequence is a vector, or has the input's shape but for the last dimension. int64, or int32 on request.
+    The sequence is a vector, or has the input's shape but for the last dimension. int64, or int32 on request. With ``sorter`` (indices,
+    as of `argsort`) the sequence need not be sorted itself.
     """
     if side not in (None, "left", "right"):
         raise ValueError(f"searchsorted: side is 'left' or 'right', got {side!r}")
-    sequence = sorted_sequence
+    sequence = sorted_sequence if sorter is None else take_along_dim(sorted_sequence, sorter, -1)
     values = input if isinstance(input, Tensor) else full((), input, dtype=sequence.dtype, device=sequence.device)
     same_device("searchsorted", (sequence.layout, values.layout))
     if values.dtype is not sequence.dtype:
@@ -64,7 +69,8 @@ def searchsorted(
     return out if out_int32 else cast(out, dt.int64)
 
 
-def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False) -> Tensor:
+@takes_out
+def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right: bool = False, out: Any = None) -> Tensor:
     """The number of the bucket that each of ``input`` is in, between sorted ``boundaries``, a vector. As `searchsorted`."""
     if boundaries.ndim != 1:
         raise ShapeError(f"bucketize: boundaries are a vector, got shape {list(boundaries.shape)}")
@@ -90,20 +96,21 @@ def isin(elements: Any, test_elements: Any, *, assume_unique: bool = False, inve
     return found.logical_not() if invert else found
 
 
-def histc(x: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
-    """How many elements are in each of ``bins`` equal parts of ``min`` to ``max``, in ``x``'s dtype; others do not count.
+@takes_out
+def histc(input: Tensor, bins: int = 100, min: float = 0, max: float = 0, *, out: Any = None) -> Tensor:
+    """How many elements are in each of ``bins`` equal parts of ``min`` to ``max``, in ``input``'s dtype; others do not count.
 
     Where ``min`` and ``max`` are equal, the smallest and largest element take their place.
     """
-    if not x.dtype.is_floating_point:
-        raise DTypeError(f"histc is not defined for {x.dtype.name}; convert with .to(rasptorch.float32)")
+    if not input.dtype.is_floating_point:
+        raise DTypeError(f"histc is not defined for {input.dtype.name}; convert with .to(rasptorch.float32)")
     if bins < 1:
         raise ValueError(f"histc: bins is at least 1, got {bins}")
     if not min <= max:
         raise ValueError(f"histc: min is not above max, got {min} and {max}")
-    flat = reshape(x.detach(), -1)
+    flat = reshape(input.detach(), -1)
     if not flat.layout.numel:
-        return filled("histc", layout_of(x.device, x.dtype, (bins,)), 0)
+        return filled("histc", layout_of(input.device, input.dtype, (bins,)), 0)
     low: Any = min
     high: Any = max
     if min == max:
@@ -112,4 +119,4 @@ def histc(x: Tensor, bins: int = 100, min: float = 0, max: float = 0) -> Tensor:
         low, high = where(same, low - 1.0, low), where(same, high + 1.0, high)
     inside = (flat >= low).logical_and(flat <= high)
     number = cast(where(inside, (flat - low) / (high - low) * bins, 0.0), dt.int32).clamp(0, bins - 1)
-    return cast(sum_into(bins, number, cast(inside, dt.int32)), x.dtype)
+    return cast(sum_into(bins, number, cast(inside, dt.int32)), input.dtype)

@@ -80,37 +80,37 @@ def _unique(x: Tensor, return_inverse: bool, return_counts: bool) -> Sized:
     return _runs(x, reshape(values, -1), order, return_inverse, return_counts)
 
 
-def unique(x: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Any:
+def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Any:
     """The different values among all elements, in ascending order; waits for their number.
 
-    With ``return_inverse`` also, in ``x``'s shape, which of them each element is (int64), with ``return_counts`` how often each occurs
+    With ``return_inverse`` also, in ``input``'s shape, which of them each element is (int64), with ``return_counts`` how often each occurs
     (int64). Every NaN is different from all others. In a Trio task: ``await unique_async(...)``.
     """
-    if not x.layout.numel:
-        return _nothing(x, return_inverse, return_counts)
-    return _unique(x, return_inverse, return_counts).now("unique", "use await rasptorch.unique_async(...)")
+    if not input.layout.numel:
+        return _nothing(input, return_inverse, return_counts)
+    return _unique(input, return_inverse, return_counts).now("unique", "use await rasptorch.unique_async(...)")
 
 
-async def unique_async(x: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Any:
+async def unique_async(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Any:
     """`unique` for Trio tasks."""
-    if not x.layout.numel:
-        return _nothing(x, return_inverse, return_counts)
-    return await _unique(x, return_inverse, return_counts).later()
+    if not input.layout.numel:
+        return _nothing(input, return_inverse, return_counts)
+    return await _unique(input, return_inverse, return_counts).later()
 
 
-def unique_consecutive(x: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
+def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
     """As `unique`, of the flattened tensor as it is: only neighbours that are equal become one."""
-    if not x.layout.numel:
-        return _nothing(x, return_inverse, return_counts)
-    runs = _runs(x, reshape(x.detach(), -1), None, return_inverse, return_counts)
+    if not input.layout.numel:
+        return _nothing(input, return_inverse, return_counts)
+    runs = _runs(input, reshape(input.detach(), -1), None, return_inverse, return_counts)
     return runs.now("unique_consecutive", "use await rasptorch.unique_consecutive_async(...)")
 
 
-async def unique_consecutive_async(x: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
+async def unique_consecutive_async(input: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
     """`unique_consecutive` for Trio tasks."""
-    if not x.layout.numel:
-        return _nothing(x, return_inverse, return_counts)
-    return await _runs(x, reshape(x.detach(), -1), None, return_inverse, return_counts).later()
+    if not input.layout.numel:
+        return _nothing(input, return_inverse, return_counts)
+    return await _runs(input, reshape(input.detach(), -1), None, return_inverse, return_counts).later()
 
 
 # -- counts -------------------------------------------------------------------------------------------------------
@@ -137,18 +137,18 @@ def _bincount(x: Tensor, weights: Tensor | None, minlength: int) -> Sized:
     return Sized(cat([reshape(amin(index), 1), reshape(amax(index), 1)], 0), finish)
 
 
-def bincount(x: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
+def bincount(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """How often (int64) each whole number from 0 occurs in a vector, or the sums of their ``weights``; waits for the largest number.
 
     In a Trio task: ``await bincount_async(...)``.
     """
-    made: Tensor = _bincount(x, weights, minlength).now("bincount", "use await rasptorch.bincount_async(...)")
+    made: Tensor = _bincount(input, weights, minlength).now("bincount", "use await rasptorch.bincount_async(...)")
     return made
 
 
-async def bincount_async(x: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
+async def bincount_async(input: Tensor, weights: Tensor | None = None, minlength: int = 0) -> Tensor:
     """`bincount` for Trio tasks."""
-    made: Tensor = await _bincount(x, weights, minlength).later()
+    made: Tensor = await _bincount(input, weights, minlength).later()
     return made
 
 

@@ -17,6 +17,7 @@ from .arithmetic import where
 from .creation import filled
 from .dispatch import SpecCache, check_size, tape
 from .moving import pick_rows, put_rows
+from .outputs import takes_out
 from .reduction import sum
 from .views import cast, clone, contiguous, narrow, reshape, squeeze, transpose
 
@@ -86,36 +87,42 @@ def _count(shape: tuple[int, ...]) -> int:
     return count
 
 
-def sort(x: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False) -> Sorted:
+@takes_out
+def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False, out: Any = None) -> Sorted:
     """The entries along ``dim`` in order, and the indices they had. Equal entries keep their order, whether ``stable`` or not."""
-    rows = _Rows("sort", x, dim)
+    rows = _Rows("sort", input, dim)
     values, places = sorted_rows(rows.matrix, descending)
     return Sorted(rows.back(values), cast(rows.back(places), dt.int64))
 
 
-def argsort(x: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
+def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """The indices (int64) that put the entries along ``dim`` in order; equal entries keep their order."""
-    rows = _Rows("argsort", x, dim)
+    rows = _Rows("argsort", input, dim)
     return cast(rows.back(sorted_rows(rows.matrix.detach(), descending)[1]), dt.int64)
 
 
-def msort(x: Tensor) -> Tensor:
+@takes_out
+def msort(input: Tensor, *, out: Any = None) -> Tensor:
     """The entries along the first dimension in ascending order."""
-    return sort(x, 0).values
+    return sort(input, 0).values
 
 
-def topk(x: Tensor, k: int, dim: int = -1, largest: bool = True, sorted: bool = True) -> Sorted:
-    """The ``k`` largest (smallest) entries along ``dim`` in order, and their indices; of equal ones the first."""
-    rows = _Rows("topk", x, dim)
+@takes_out
+def topk(input: Tensor, k: int, dim: int | None = None, largest: bool = True, sorted: bool = True, *, out: Any = None) -> Sorted:
+    """The ``k`` largest (smallest) entries along ``dim`` (the last) in order, and their indices; of equal ones the first."""
+    dim = -1 if dim is None else dim
+    rows = _Rows("topk", input, dim)
     if not 0 <= k <= rows.length:
-        raise ShapeError(f"topk: {k} entries of dimension {dim}, which has {rows.length} (shape {list(x.shape)})")
+        raise ShapeError(f"topk: {k} entries of dimension {dim}, which has {rows.length} (shape {list(input.shape)})")
     values, places = sorted_rows(rows.matrix, largest, k)
     return Sorted(rows.back(values), cast(rows.back(places), dt.int64))
 
 
-def kthvalue(x: Tensor, k: int, dim: int = -1, keepdim: bool = False) -> Sorted:
-    """The ``k``-th smallest entry (counted from 1) along ``dim``, and its index."""
-    rows = _Rows("kthvalue", x, dim)
+@takes_out
+def kthvalue(input: Tensor, k: int, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Sorted:
+    """The ``k``-th smallest entry (counted from 1) along ``dim`` (the last), and its index."""
+    dim = -1 if dim is None else dim
+    rows = _Rows("kthvalue", input, dim)
     if not 1 <= k <= rows.length:
         raise ShapeError(f"kthvalue: k is from 1 to the length {rows.length} of dimension {dim}, got {k}")
     values, places = sorted_rows(rows.matrix, False)
@@ -154,14 +161,16 @@ def _median(name: str, x: Tensor, dim: int | None, keepdim: bool, skip_nan: bool
     return _middle(name, reshape(x, -1), 0, False, skip_nan).values
 
 
-def median(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+@takes_out
+def median(input: Tensor, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Any:
     """The median; along ``dim`` as ``(values, indices)``. Of an even number of entries the lower of the two in the middle.
 
     NaN if there is one.
     """
-    return _median("median", x, dim, keepdim, False)
+    return _median("median", input, dim, keepdim, False)
 
 
-def nanmedian(x: Tensor, dim: int | None = None, keepdim: bool = False) -> Any:
+@takes_out
+def nanmedian(input: Tensor, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Any:
     """As `median`, of those entries that are not NaN; NaN where there are no others."""
-    return _median("nanmedian", x, dim, keepdim, True)
+    return _median("nanmedian", input, dim, keepdim, True)

@@ -38,35 +38,35 @@ def _flipped(x: Tensor, over: tuple[int, ...]) -> Tensor:
     return tape(Tensor._make(out.storage, out.offset, out.layout), "flip", _grad_flip, (x,), (), over)
 
 
-def flip(x: Tensor, *dims: Any) -> Tensor:
+def flip(input: Tensor, dims: int | Sequence[int], *more: int) -> Tensor:
     """The entries in reversed order along ``dims``, numbers or one sequence of them."""
-    named = tuple(dims[0]) if len(dims) == 1 and isinstance(dims[0], Sequence) else dims
-    return _flipped(x, axes("flip", named, x.ndim) if named else ())
+    named = tuple(dims) if isinstance(dims, Sequence) else (dims, *more)
+    return _flipped(input, axes("flip", named, input.ndim) if named else ())
 
 
-def fliplr(x: Tensor) -> Tensor:
+def fliplr(input: Tensor) -> Tensor:
     """Columns in reversed order: `flip` along dimension 1."""
-    if x.ndim < 2:
-        raise ShapeError(f"fliplr: needs at least 2 dimensions, got shape {list(x.shape)}; see flip")
-    return flip(x, 1)
+    if input.ndim < 2:
+        raise ShapeError(f"fliplr: needs at least 2 dimensions, got shape {list(input.shape)}; see flip")
+    return flip(input, 1)
 
 
-def flipud(x: Tensor) -> Tensor:
+def flipud(input: Tensor) -> Tensor:
     """Rows in reversed order: `flip` along dimension 0."""
-    if x.ndim < 1:
+    if input.ndim < 1:
         raise ShapeError("flipud: needs at least 1 dimension")
-    return flip(x, 0)
+    return flip(input, 0)
 
 
-def rot90(x: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
+def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     """``k`` quarter turns in the plane of two dimensions, from the first towards the second."""
     plane = tuple(dims)
-    if len(plane) != 2 or len(axes("rot90", plane, x.ndim)) != 2:
+    if len(plane) != 2 or len(axes("rot90", plane, input.ndim)) != 2:
         raise ShapeError(f"rot90: a plane has two different dimensions, got {list(plane)}")
-    a, b = (d % x.ndim for d in plane)
+    a, b = (d % input.ndim for d in plane)
     turns = k % 4
     if turns == 0:
-        return clone(x)
+        return clone(input)
     if turns == 2:
-        return flip(x, a, b)
-    return clone(transpose(flip(x, b), a, b)) if turns == 1 else flip(transpose(x, a, b), b)
+        return flip(input, a, b)
+    return clone(transpose(flip(input, b), a, b)) if turns == 1 else flip(transpose(input, a, b), b)

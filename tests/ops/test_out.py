@@ -41,6 +41,23 @@ CALLS: dict[str, Run] = {
     "clip": lambda m, x, y, **o: m.clip(x, 0.5, 1.0, **o),
     "lerp": lambda m, x, y, **o: m.lerp(x, y, 0.3, **o),
     "where": lambda m, x, y, **o: m.where(x > y, x, y, **o),
+    "bucketize": lambda m, x, y, **o: m.bucketize(x, y[0].sort().values, **o),
+    "searchsorted": lambda m, x, y, **o: m.searchsorted(x.sort().values, y, **o),
+    "cross": lambda m, x, y, **o: m.cross(x[:3], y[:3], 0, **o),
+    "gather": lambda m, x, y, **o: m.gather(x, 1, m.argsort(y), **o),
+    "take_along_dim": lambda m, x, y, **o: m.take_along_dim(x, m.argsort(y), 1, **o),
+    "index_select": lambda m, x, y, **o: m.index_select(x, 1, m.argsort(y[0]), **o),
+    "index_add": lambda m, x, y, **o: m.index_add(x, 1, m.argsort(y[0]), y, alpha=2, **o),
+    "index_copy": lambda m, x, y, **o: m.index_copy(x, 1, m.argsort(y[0]), y, **o),
+    "kthvalue": lambda m, x, y, **o: m.kthvalue(x, 2, **o),
+    "topk": lambda m, x, y, **o: m.topk(x, 2, **o),
+    "median": lambda m, x, y, **o: m.median(x, 1, **o),
+    "nanmedian": lambda m, x, y, **o: m.nanmedian(x, 1, **o),
+    "cummax": lambda m, x, y, **o: m.cummax(x, 1, **o),
+    "cummin": lambda m, x, y, **o: m.cummin(x, 1, **o),
+    "cumprod": lambda m, x, y, **o: m.cumprod(x, 1, **o),
+    "logcumsumexp": lambda m, x, y, **o: m.logcumsumexp(x, 1, **o),
+    "multinomial": lambda m, x, y, **o: m.multinomial(x, 2, **o),
     "cumsum": lambda m, x, y, **o: m.cumsum(x, 1, **o),
     "logsumexp": lambda m, x, y, **o: m.logsumexp(x, 1, **o),
     "norm": lambda m, x, y, **o: m.norm(x, 2, 1, **o),
@@ -63,10 +80,11 @@ MAKING: dict[str, Run] = {
     "eye": lambda m, **o: m.eye(3, 4, **o),
     "rand": lambda m, **o: m.rand(2, 3, **o),
     "randn": lambda m, **o: m.randn(2, 3, **o),
+    "randperm": lambda m, **o: m.randperm(6, **o),
 }
 INTEGERS = {"bitwise_and", "bitwise_or", "bitwise_xor", "bitwise_not", "bitwise_left_shift", "bitwise_right_shift"}
 # `is...` of PyTorch has no out, and random numbers are others; these are checked by the errors below.
-NOT_IN_TORCH = {"bernoulli", "isnan", "isinf", "isfinite", "mul_add_relu", "masked_fill", "relu"}
+NOT_IN_TORCH = {"bernoulli", "multinomial", "isnan", "isinf", "isfinite", "mul_add_relu", "masked_fill", "relu"}
 TAKE_OUT = [
     name for name in ops.__all__
     if not inspect.isclass(getattr(ops, name)) and "out" in inspect.signature(getattr(ops, name)).parameters
@@ -102,7 +120,7 @@ def test_made_where_told(name: str, device: str) -> None:
     expected = MAKING[name](torch)
     target = rt.zeros(*expected.shape, dtype=rt.float64 if device == "cpu" else rt.float32, device=device) - 5
     assert MAKING[name](rt, out=target) is target
-    if name in ("rand", "randn"):
+    if name in ("rand", "randn", "randperm"):
         assert (target != -5).all().item()
     elif name != "empty":
         assert_close(target, expected.to(torch.float64), check_dtype=False, rtol=1e-6)
@@ -208,6 +226,7 @@ def test_names_of_operands() -> None:
     assert rt.add(input=x, other=x).tolist() == rt.mul(x, other=2).tolist() == [2, 4]
     assert rt.pow(input=x, exponent=2).tolist() == [1, 4]
     assert rt.where(condition=x > 1, input=x, other=0.0).tolist() == [0, 2]
+    assert [places.tolist() for places in rt.where(condition=x > 1)] == [places.tolist() for places in rt.where(x > 1)] == [[1]]
     assert rt.clamp_max(x, max=1).tolist() == [1, 1]
     with pytest.raises(TypeError, match=r"^exp\(input, \*, out=None\) takes no dim"):
         rt.exp(x, dim=1)

@@ -70,6 +70,7 @@ def test_quarter_turns(k: int, device: str) -> None:
     assert_close(x.fliplr(), y.fliplr())
     assert_close(x.flipud(), y.flipud())
     assert_close(x.flip(-1, 0), y.flip(-1, 0))
+    assert_close(x.flip(dims=(1,)), y.flip(dims=(1,)))
 
 
 def test_special_values_of_functions(device: str) -> None:
@@ -103,6 +104,7 @@ ERRORS = [
     (lambda x: x[0, 0].diff(), rt.ShapeError, "^diff: a 0-d tensor has no neighbours"),
     (lambda x: x.diff(-1), ValueError, "^diff: n is not negative, got -1"),
     (lambda x: rt.trapezoid(x, x[0, :2]), rt.ShapeError, "^trapezoid: 2 places for 3 values along dimension 1"),
+    (lambda x: rt.trapezoid(x, x, dx=2.0), TypeError, "^trapezoid: takes the places x or their distance dx=2.0, not both"),
     (lambda x: x.flip(2), IndexError, "^flip: dimension 2 is out of range"),
     (lambda x: x[0].fliplr(), rt.ShapeError, r"^fliplr: needs at least 2 dimensions, got shape \[3\]"),
     (lambda x: x[0, 0].flipud(), rt.ShapeError, "^flipud: needs at least 1 dimension"),
@@ -118,3 +120,8 @@ ERRORS = [
 def test_errors_name_the_operation(run: Any, kind: type[Exception], text: str) -> None:
     with pytest.raises(kind, match=text):
         run(rt.ones(2, 3))
+
+
+def test_cross_finds_its_dimension(device: str) -> None:
+    x, y = random((2, 3, 4), device=device)
+    assert_close(rt.cross(x, x.flip(0)), torch.linalg.cross(y, y.flip(0), dim=1))

@@ -35,6 +35,7 @@ def test_rows_of_their_own(device: str) -> None:
     s, z = pair(np.sort(np.random.default_rng(0).integers(0, 9, (2, 3, 6)), -1), "float32", device)
     x, y = random((2, 3, 4), device=device, low=0, high=9)
     assert_close(rt.searchsorted(s, x, side="right"), torch.searchsorted(z, y, side="right"))
+    assert_close(rt.searchsorted(s.flip(-1), x, sorter=s.flip(-1).argsort(-1)), torch.searchsorted(z, y))
     assert_close(rt.searchsorted(s, x[..., :0]), torch.searchsorted(z, y[..., :0]))
     assert_close(rt.searchsorted(s[0, 0], 4.0), torch.searchsorted(z[0, 0], 4.0))
     s, z = pair([-INF, -1.0, 0.0, 2.0, INF], device=device)
