@@ -15,7 +15,7 @@ from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec
 from ..runtime.dtype import DType
 from ..runtime.errors import DeviceError, DTypeError, RasptorchError, ShapeError
-from ..runtime.layout import Layout
+from ..runtime.layout import Layout, Shape, broadcast_shapes
 from ..tensor import Tensor
 
 if TYPE_CHECKING:
@@ -34,6 +34,20 @@ def same_device(operation: str, layouts: Sequence[Layout]) -> Device:
                 f"{operation}: operands are on {device} and {layout.device}; move one with .to('{device}') or .to('{layout.device}')"
             )
     return device
+
+
+def only_tensors(operation: str, *values: object) -> None:
+    """`TypeError` where something is no tensor."""
+    for value in values:
+        if not isinstance(value, Tensor):
+            raise TypeError(f"{operation}: expected a tensor, got {type(value).__name__}")
+
+
+def stretching(operation: str, *tensors: Tensor) -> Shape:
+    """The shape that the tensors, all on one device, stretch to: for operations made of others, so that errors name the one called."""
+    only_tensors(operation, *tensors)
+    same_device(operation, [x.layout for x in tensors])
+    return broadcast_shapes(operation, *(x.shape for x in tensors))
 
 
 def check_dtype(operation: str, device: Device, *dtypes: DType) -> None:

@@ -71,17 +71,25 @@ def _as_result(places: Tensor, shape: tuple[int, ...], as_tuple: bool) -> Any:
     return stack([c.to(dt.int64) for c in coordinates(places, shape)], 1)
 
 
+def _mask_of(operation: str, x: Tensor) -> Tensor:
+    """`as_mask` of what a caller gave."""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{operation}: expected a tensor, got {type(x).__name__}")
+    return as_mask(x)
+
+
 def nonzero(input: Tensor, *, as_tuple: bool = False) -> Any:
     """The indices of the elements that are not zero, in row-major order: ``[count, dimensions]`` int64.
 
     With ``as_tuple`` a vector per dimension, which can be used as an index. Waits for the count; in a Trio task see `nonzero_async`.
     """
-    return _as_result(true_places(as_mask(input), "nonzero"), input.layout.shape, as_tuple)
+    return _as_result(true_places(_mask_of("nonzero", input), "nonzero"), input.layout.shape, as_tuple)
 
 
 def argwhere(input: Tensor) -> Tensor:
     """The indices of the elements that are not zero: `nonzero` under NumPy's name."""
-    return nonzero(input)  # type: ignore[no-any-return]
+    places = true_places(_mask_of("argwhere", input), "argwhere")
+    return _as_result(places, input.layout.shape, False)  # type: ignore[no-any-return]
 
 
 def nonzero_async(input: Tensor, *, as_tuple: bool = False) -> Coroutine[Any, Any, Any]:
@@ -89,7 +97,7 @@ def nonzero_async(input: Tensor, *, as_tuple: bool = False) -> Coroutine[Any, An
 
     The work is enqueued at once; what is awaited is the count.
     """
-    mask = as_mask(input)
+    mask = _mask_of("nonzero", input)
     order, count = _ordered(mask), _count(mask)
 
     async def found() -> Any:

@@ -297,6 +297,13 @@ def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     return lines.back(_replaced("index_fill", lines.matrix, places, values))
 
 
+def _stretched(what: str, x: Tensor, shape: tuple[int, ...]) -> Tensor:
+    lead = len(shape) - x.ndim
+    if lead < 0 or any(n not in (1, m) for n, m in zip(x.shape, shape[lead:], strict=True)):
+        raise ShapeError(f"{what} of shape {list(x.shape)} does not stretch to {list(shape)}")
+    return x.expand(shape)
+
+
 def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
     """``input`` with the elements where ``mask`` (bool, stretched to ``input``) holds taken one after another from ``source``.
 
@@ -308,7 +315,8 @@ def masked_scatter(input: Tensor, mask: Tensor, source: Tensor) -> Tensor:
         raise DTypeError(f"masked_scatter: the mask is bool, got {mask.dtype.name}; compare, or convert with .to(rasptorch.bool)")
     if source.dtype is not input.dtype:
         raise DTypeError(f"masked_scatter: the tensor is {input.dtype.name} and the source {source.dtype.name}; convert one with .to(...)")
-    flat = reshape(mask.expand(input.shape), -1)
+    same_device("masked_scatter", [input.layout, mask.layout, source.layout])
+    flat = reshape(_stretched("masked_scatter: the mask", mask, input.shape), -1)
     number = where(flat, cumsum(cast(flat, dt.int32), 0, dtype=dt.int32) - 1, 0)
     if not source.layout.numel:
         source = filled("masked_scatter", layout_of(input.device, input.dtype, (1,)), 0)
@@ -338,7 +346,7 @@ def index_put(input: Tensor, indices: Any, values: Tensor, accumulate: bool = Fa
     places = reshape(reduce(add, parts).expand(shape), -1)
     rest = input.shape[len(given) :]
     count, columns = math.prod(input.shape[: len(given)]), math.prod(rest)
-    entries = reshape(values.expand(*shape, *rest), (places.shape[0], columns))
+    entries = reshape(_stretched("index_put: the values", values, (*shape, *rest)), (places.shape[0], columns))
     matrix = reshape(input, (count, columns))
     if not accumulate:
         return reshape(_replaced("index_put", matrix, places, entries), input.shape)

@@ -14,7 +14,7 @@ from ..runtime.layout import contiguous_strides, layout_of
 from ..tensor import Tensor, _axis
 from .arithmetic import maximum, minimum, where
 from .creation import counted
-from .dispatch import tape
+from .dispatch import only_tensors, same_device, stretching, tape
 from .joining import cat
 from .outputs import takes_out
 from .placing import scattered_sum
@@ -111,6 +111,11 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None
     if n < 0:
         raise ValueError(f"diff: n is not negative, got {n}")
     axis = _axis("diff", dim, input.ndim)
+    for name, extra in (("prepend", prepend), ("append", append)):
+        if extra is not None:
+            same_device("diff", (input.layout, extra.layout))
+            if extra.ndim != input.ndim or any(n != m for a, (n, m) in enumerate(zip(extra.shape, input.shape, strict=True)) if a != axis):
+                raise ShapeError(f"diff: {name} of shape {list(extra.shape)} differs from {list(input.shape)} apart from dimension {axis}")
     pieces = [t for t in (prepend, input, append) if t is not None]
     out = cat(pieces, axis) if len(pieces) > 1 else input
     for _ in range(min(n, out.shape[axis])):
@@ -132,7 +137,9 @@ def _strips(name: str, y: Tensor, x: Tensor | None, dx: float | None, dim: int) 
         if x.shape[0] != y.shape[axis]:
             raise ShapeError(f"{name}: {x.shape[0]} places for {y.shape[axis]} values along dimension {axis}")
         x = reshape(x, tuple(-1 if a == axis else 1 for a in range(y.ndim)))
-    return pairs * diff(x, 1, axis) / 2, axis
+    steps = diff(x, 1, axis)
+    stretching(name, pairs, steps)
+    return pairs * steps / 2, axis
 
 
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
@@ -150,6 +157,8 @@ def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None
 @takes_out
 def kron(input: Tensor, other: Tensor, *, out: Any = None) -> Tensor:
     """The Kronecker product: every element of ``input`` times all of ``other``, side by side."""
+    only_tensors("kron", input, other)
+    same_device("kron", (input.layout, other.layout))
     rank = max(input.ndim, other.ndim)
     first, second = (1,) * (rank - input.ndim) + input.shape, (1,) * (rank - other.ndim) + other.shape
     wide = reshape(input, [n for k in first for n in (k, 1)]) * reshape(other, [n for k in second for n in (1, k)])

@@ -74,6 +74,10 @@ def bucketize(input: Any, boundaries: Tensor, *, out_int32: bool = False, right:
     """The number of the bucket that each of ``input`` is in, between sorted ``boundaries``, a vector. As `searchsorted`."""
     if boundaries.ndim != 1:
         raise ShapeError(f"bucketize: boundaries are a vector, got shape {list(boundaries.shape)}")
+    if isinstance(input, Tensor):
+        same_device("bucketize", (input.layout, boundaries.layout))
+        if input.dtype is not boundaries.dtype:
+            raise DTypeError(f"bucketize: boundaries are {boundaries.dtype.name} and input {input.dtype.name}; convert one with .to(...)")
     return searchsorted(boundaries, input, out_int32=out_int32, right=right)
 
 

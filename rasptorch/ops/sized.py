@@ -16,6 +16,7 @@ from ..runtime.waiting import in_trio_task
 from ..tensor import Tensor, _axis
 from .comparison import ne
 from .creation import counted, filled
+from .dispatch import only_tensors
 from .joining import cat
 from .moving import put_rows, select_rows
 from .reduction import amax, amin
@@ -86,6 +87,7 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, ret
     With ``return_inverse`` also, in ``input``'s shape, which of them each element is (int64), with ``return_counts`` how often each occurs
     (int64). Every NaN is different from all others. In a Trio task: ``await unique_async(...)``.
     """
+    only_tensors("unique", input)
     if not input.layout.numel:
         return _nothing(input, return_inverse, return_counts)
     return _unique(input, return_inverse, return_counts).now("unique", "use await rasptorch.unique_async(...)")
@@ -93,6 +95,7 @@ def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, ret
 
 async def unique_async(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Any:
     """`unique` for Trio tasks."""
+    only_tensors("unique", input)
     if not input.layout.numel:
         return _nothing(input, return_inverse, return_counts)
     return await _unique(input, return_inverse, return_counts).later()
@@ -100,6 +103,7 @@ async def unique_async(input: Tensor, sorted: bool = True, return_inverse: bool 
 
 def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
     """As `unique`, of the flattened tensor as it is: only neighbours that are equal become one."""
+    only_tensors("unique_consecutive", input)
     if not input.layout.numel:
         return _nothing(input, return_inverse, return_counts)
     runs = _runs(input, reshape(input.detach(), -1), None, return_inverse, return_counts)
@@ -108,6 +112,7 @@ def unique_consecutive(input: Tensor, return_inverse: bool = False, return_count
 
 async def unique_consecutive_async(input: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
     """`unique_consecutive` for Trio tasks."""
+    only_tensors("unique_consecutive", input)
     if not input.layout.numel:
         return _nothing(input, return_inverse, return_counts)
     return await _runs(input, reshape(input.detach(), -1), None, return_inverse, return_counts).later()
@@ -115,6 +120,7 @@ async def unique_consecutive_async(input: Tensor, return_inverse: bool = False, 
 
 # -- counts -------------------------------------------------------------------------------------------------------
 def _bincount(x: Tensor, weights: Tensor | None, minlength: int) -> Sized:
+    only_tensors("bincount", x)
     if x.ndim != 1 or x.dtype.category != 1:
         raise DTypeError(f"bincount: takes a vector of whole numbers, got {x.dtype.name} of shape {list(x.shape)}")
     if weights is not None and weights.shape != x.shape:

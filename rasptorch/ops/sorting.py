@@ -15,7 +15,7 @@ from ..runtime.layout import layout_of
 from ..tensor import Tensor, _axis
 from .arithmetic import where
 from .creation import filled
-from .dispatch import SpecCache, check_size, tape
+from .dispatch import SpecCache, check_size, only_tensors, tape
 from .moving import pick_rows, put_rows
 from .outputs import takes_out
 from .reduction import sum
@@ -104,6 +104,7 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
 @takes_out
 def msort(input: Tensor, *, out: Any = None) -> Tensor:
     """The entries along the first dimension in ascending order."""
+    only_tensors("msort", input)
     return sort(input, 0).values
 
 

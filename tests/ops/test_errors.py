@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+import trio
 
 import rasptorch as rt
 from rasptorch import ops
@@ -48,6 +49,25 @@ TWO: dict[str, Call] = {
     "cat": lambda x, y: rt.cat([x, y]),
     "stack": lambda x, y: rt.stack([x, y]),
     "isclose": lambda x, y: rt.isclose(x, y),
+    "cdist": lambda x, y: rt.cdist(x, y),
+    "cross": lambda x, y: rt.cross(x, y),
+    "dist": lambda x, y: rt.dist(x, y),
+    "gather": lambda x, y: rt.gather(x, 1, rt.argsort(y)),
+    "heaviside": lambda x, y: rt.heaviside(x, y),
+    "index_add": lambda x, y: rt.index_add(x, 0, rt.argsort(x[0]), y),
+    "index_copy": lambda x, y: rt.index_copy(x, 0, rt.argsort(x[0]), y),
+    "index_put": lambda x, y: rt.index_put(x, (rt.argsort(x[0]),), y),
+    "masked_scatter": lambda x, y: rt.masked_scatter(x, y > 0, y),
+    "masked_select": lambda x, y: rt.masked_select(x, y > 0),
+    "scatter": lambda x, y: rt.scatter(x, 0, rt.argsort(y), y),
+    "scatter_add": lambda x, y: rt.scatter_add(x, 0, rt.argsort(y), y),
+    "scatter_reduce": lambda x, y: rt.scatter_reduce(x, 0, rt.argsort(y), y, "sum"),
+    "searchsorted": lambda x, y: rt.searchsorted(x, y),
+    "take_along_dim": lambda x, y: rt.take_along_dim(x, rt.argsort(y), 1),
+    "trapezoid": lambda x, y: rt.trapezoid(x, y),
+    "cumulative_trapezoid": lambda x, y: rt.cumulative_trapezoid(x, y),
+    "diff": lambda x, y: rt.diff(x, 1, 0, y),
+    "xlogy": lambda x, y: rt.xlogy(x, y),
     "max": lambda x, y: rt.max(x, y),
     "min": lambda x, y: rt.min(x, y),
 }  # fmt: skip
@@ -68,9 +88,26 @@ OVER: dict[str, Call] = {
         name: lambda x, dim, name=name: getattr(rt, name)(x, dim)
         for name in (
             "sum", "mean", "prod", "amax", "amin", "any", "all", "argmax", "argmin", "var", "std", "logsumexp", "softmax", "log_softmax",
-            "cumsum", "nansum", "nanmean", "count_nonzero", "var_mean", "std_mean", "max", "min", "squeeze", "unsqueeze", "unbind",
+            "cumsum", "cummax", "cummin", "cumprod", "logcumsumexp", "nansum", "nanmean", "count_nonzero",
+            "sort", "argsort", "median", "nanmedian", "flip", "var_mean", "std_mean", "max", "min", "squeeze", "unsqueeze", "unbind",
         )
     },
+    "diff": lambda x, dim: rt.diff(x, 1, dim),
+    "trapezoid": lambda x, dim: rt.trapezoid(x, dim=dim),
+    "cumulative_trapezoid": lambda x, dim: rt.cumulative_trapezoid(x, dim=dim),
+    "cross": lambda x, dim: rt.cross(x, x, dim),
+    "topk": lambda x, dim: rt.topk(x, 1, dim),
+    "kthvalue": lambda x, dim: rt.kthvalue(x, 1, dim),
+    "rot90": lambda x, dim: rt.rot90(x, 1, (0, dim)),
+    "index_select": lambda x, dim: rt.index_select(x, dim, rt.argsort(x[0])),
+    "index_add": lambda x, dim: rt.index_add(x, dim, rt.argsort(x[0]), x),
+    "index_copy": lambda x, dim: rt.index_copy(x, dim, rt.argsort(x[0]), x),
+    "index_fill": lambda x, dim: rt.index_fill(x, dim, rt.argsort(x[0]), 1),
+    "gather": lambda x, dim: rt.gather(x, dim, rt.argsort(x)),
+    "take_along_dim": lambda x, dim: rt.take_along_dim(x, rt.argsort(x), dim),
+    "scatter": lambda x, dim: rt.scatter(x, dim, rt.argsort(x), x),
+    "scatter_add": lambda x, dim: rt.scatter_add(x, dim, rt.argsort(x), x),
+    "scatter_reduce": lambda x, dim: rt.scatter_reduce(x, dim, rt.argsort(x), x, "sum"),
     "aminmax": lambda x, dim: rt.aminmax(x, dim=dim),
     "norm": lambda x, dim: rt.norm(x, 2, dim),
     "flatten": lambda x, dim: rt.flatten(x, 0, dim),
@@ -108,19 +145,43 @@ REFUSED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "bitwise_left_shift": ("float32", lambda x: rt.bitwise_left_shift(x, x)),
     "bitwise_right_shift": ("float32", lambda x: rt.bitwise_right_shift(x, x)),
     "masked_fill": ("int64", lambda x: rt.masked_fill(x, x, 0)),
+    "masked_scatter": ("int64", lambda x: rt.masked_scatter(x, x, x)),
+    "masked_select": ("int64", lambda x: rt.masked_select(x, x)),
+    "median": ("bool", lambda x: rt.median(x)),
+    "nanmedian": ("bool", lambda x: rt.nanmedian(x)),
+    "logcumsumexp": ("int64", lambda x: rt.logcumsumexp(x, 0)),
+    "histc": ("int64", lambda x: rt.histc(x)),
+    "bincount": ("float32", lambda x: rt.bincount(x[0])),
+    "take": ("float32", lambda x: rt.take(x, x)),
+    "gather": ("float32", lambda x: rt.gather(x, 0, x)),
+    "index_select": ("float32", lambda x: rt.index_select(x, 0, x[0])),
+    "index_fill": ("float32", lambda x: rt.index_fill(x, 0, x[0], 1)),
+    "scatter_add": ("bool", lambda x: rt.scatter_add(x, 0, rt.argsort(x), x)),
+    "index_add": ("bool", lambda x: rt.index_add(x, 0, rt.argsort(x[0]), x)),
+    "multinomial": ("int64", lambda x: rt.multinomial(x, 1)),
+    "cdist": ("int64", lambda x: rt.cdist(x, x)),
+    "dist": ("int64", lambda x: rt.dist(x, x)),
     "rand_like": ("int64", lambda x: rt.rand_like(x)),
 }  # fmt: skip
 REFUSED_ALSO = {"rand_like": "rand"}
 
+# What takes any tensor, but nothing else.
+ANY_TENSOR = (
+    "argwhere", "deg2rad", "frac", "kron", "logit", "msort", "nonzero", "nonzero_async", "rad2deg", "sinc", "unique", "unique_consecutive",
+)  # fmt: skip
+LATER = ("bincount_async", "unique_async", "unique_consecutive_async")  # told when they are awaited
+
 # Tested by name in other files: they take shapes and numbers, or anything.
 ELSEWHERE = {
     "Generator", "allclose", "equal", "arange", "as_tensor", "asarray", "bernoulli", "broadcast_shapes", "broadcast_tensors",
-    "broadcast_to", "can_cast",
-    "clone", "diag", "empty", "empty_like", "eye", "finfo", "from_dlpack", "from_numpy", "frombuffer", "full", "full_like",
-    "get_default_device", "hstack", "iinfo", "is_complex", "is_floating_point", "is_signed", "is_tensor", "linspace", "logspace",
+    "broadcast_to", "bucketize", "can_cast",
+    "clone", "diag", "empty", "empty_like", "eye", "finfo", "fliplr", "flipud",
+    "from_dlpack", "from_numpy", "frombuffer", "full", "full_like",
+    "get_default_device", "hstack", "iinfo", "is_complex", "is_floating_point", "is_signed", "is_tensor", "isin", "linspace", "logspace",
     "manual_seed", "meshgrid", "nan_to_num", "normal", "numel", "ones", "ones_like", "outer", "pad", "promote_types", "rand", "randint",
-    "randint_like", "randn", "randn_like", "ravel", "reshape", "result_type", "set_default_device", "signbit", "swapaxes", "t", "tensor",
-    "tile", "tril", "triu", "vstack", "zeros", "zeros_like",
+    "randint_like", "randn", "randn_like",
+    "randperm", "ravel", "reshape", "result_type", "set_default_device", "signbit", "swapaxes", "t", "tensor",
+    "tile", "trace", "tril", "tril_indices", "triu", "triu_indices", "vstack", "zeros", "zeros_like",
 }  # fmt: skip
 
 
@@ -131,7 +192,7 @@ def operands(name: str, device: str = "cpu") -> tuple[rt.Tensor, rt.Tensor]:
 
 def test_every_operation_is_in_a_table() -> None:
     aliases = set(methods.ALIASES) | {"concat", "concatenate", "moveaxis", "swapdims", "fix"}
-    known = {*TWO, *OVER, *REFUSED, *methods.UNARY, *ELSEWHERE, *aliases}
+    known = {*TWO, *OVER, *REFUSED, *methods.UNARY, *ANY_TENSOR, *LATER, *ELSEWHERE, *aliases}
     missing = sorted(set(ops.__all__) - known)
     assert not missing, f"operations whose errors nobody tests: {', '.join(missing)}"
 
@@ -181,6 +242,24 @@ def test_operands_that_are_no_tensors(name: str) -> None:
         getattr(rt, name)("1")
     with pytest.raises(TypeError, match=rf"^{name} takes 1 operands, got 2"):
         getattr(rt, name)(rt.ones(2), rt.ones(2))
+
+
+@pytest.mark.parametrize("name", ANY_TENSOR)
+def test_what_is_no_tensor(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"^{name.removesuffix('_async')}: expected a tensor, got str"):
+        getattr(rt, name)("1", *("2",) * (name == "kron"))
+
+
+@pytest.mark.parametrize("name", LATER)
+def test_what_is_no_tensor_and_awaited(name: str) -> None:
+    with pytest.raises(TypeError, match=rf"^{name.removesuffix('_async')}: expected a tensor, got str"):
+        trio.run(getattr(rt, name), "1")
+
+
+@pytest.mark.drivers("lavapipe")
+def test_kron_of_two_devices(device: str) -> None:
+    with pytest.raises(rt.DeviceError, match=f"^kron: .*cpu.*{device}"):
+        rt.kron(rt.ones(2), rt.ones(2, device=device))
 
 
 @pytest.mark.parametrize("name", BINARY)

@@ -111,6 +111,8 @@ ERRORS = [
     (lambda x: x.rot90(1, (0,)), rt.ShapeError, r"^rot90: a plane has two different dimensions, got \[0\]"),
     (lambda x: rt.cdist(x, x[:, :2]), rt.ShapeError, r"^cdist: .* equally long rows, got shapes \[2, 3\] and \[2, 2\]"),
     (lambda x: x.cross(x, 0), rt.ShapeError, "^cross: vectors have 3 entries along dimension 0"),
+    (lambda x: rt.tril_indices(-1, 2), rt.ShapeError, "^tril_indices: sizes cannot be negative, got -1 and 2"),
+    (lambda x: rt.triu_indices(2, -1), rt.ShapeError, "^triu_indices: sizes cannot be negative, got 2 and -1"),
     (lambda x: x[0].trace(), rt.ShapeError, r"^trace: takes a matrix, got shape \[3\]"),
     (lambda x: x.take(x), rt.DTypeError, "^take: indices are int64, int32 or uint8, got float32"),
 ]  # fmt: skip

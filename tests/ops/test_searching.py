@@ -134,6 +134,7 @@ ERRORS = [
     (lambda x: rt.searchsorted(x[0], x.to("float16")), rt.DTypeError, "^searchsorted: the sequence is float32 and the values float16"),
     (lambda x: rt.searchsorted(x[0], x, side="up"), ValueError, "^searchsorted: side is 'left' or 'right', got 'up'"),
     (lambda x: rt.bucketize(x, x), rt.ShapeError, r"^bucketize: boundaries are a vector, got shape \[2, 3\]"),
+    (lambda x: rt.bucketize(x, x[0].to("int32")), rt.DTypeError, "^bucketize: boundaries are int32 and input float32"),
     (lambda x: rt.isin(1, 2), TypeError, "^isin: at least one side is a tensor"),
     (lambda x: x.histc(0), ValueError, "^histc: bins is at least 1, got 0"),
     (lambda x: x.histc(2, 3, 1), ValueError, "^histc: min is not above max, got 3 and 1"),
