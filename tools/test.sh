@@ -41,12 +41,16 @@ names = [layer.layerName for layer in vulkan.vkEnumerateInstanceLayerProperties(
 raise SystemExit("VK_LAYER_KHRONOS_validation" not in names)
 PYTHON
 
+# Two processes, where there are two cores: each takes up to 4 GB for the largest tensors, so not more. A file's tests stay together.
+workers=2
+[ "$(getconf _NPROCESSORS_ONLN 2>/dev/null || echo 1)" -ge 2 ] || workers=1
+
 # A pipe has the status of its last command only, so pytest's goes through a file. A -m among the arguments comes
 # later than ours and wins. tee -i outlives Ctrl-C, so that pytest's last lines are still shown.
 say "pytest under the validation layers"
 {
     pytest_status=0
-    "$python" -m pytest -m "not slow" "$@" || pytest_status=$?
+    "$python" -m pytest -m "not slow" -n "$workers" --dist loadfile "$@" || pytest_status=$?
     echo "$pytest_status" >"$scratch/status"
 } 2>&1 | tee -i "$scratch/log" || fail "the log of the tests could not be written to $scratch"
 [ -s "$scratch/status" ] || fail "pytest was killed before it could tell its exit status"

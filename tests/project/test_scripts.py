@@ -214,7 +214,7 @@ def test_the_status_of_the_tests(run: Run, fakes: dict[str, str], status: int) -
         **{"INSTALLED": packages_of("tools/test.sh"), "SAYS": ""} | fakes,
     )
     assert result.returncode == status, result.stderr
-    assert "pytest got -m pytest -m not slow -m slow\n" in result.stdout
+    assert re.search(r"pytest got -m pytest -m not slow -n \d --dist loadfile -m slow\n", result.stdout)
     assert ("failed:" in result.stderr) == (status != int(fakes["PYTEST"]) or "RUFF" in fakes)
 
 
