@@ -85,6 +85,7 @@ void main() {{
 def compiled(text: str) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         given, made = Path(folder) / "kernel.comp", Path(folder) / "kernel.spv"
+        given.write_text(text)
         try:
             done = subprocess.run(
                 ["glslc", "-O", "--target-env=vulkan1.2", str(given), "-o", str(made)], capture_output=True, text=True
