@@ -175,6 +175,26 @@ def main() -> None:
         ours = seconds["generated"]
         cells = [f"{name} {12 * COUNT / s / 1e9:.2f} ({s / ours:.2f}x)" for name, s in seconds.items()]
         print(f"{expression.title:16} {', '.join(cells)}")
+    rows(options.device, options.rounds, x)
+
+
+def rows(device: str, rounds: int, x: rt.Tensor) -> None:
+    """A sum and a softmax beside what they cannot be faster than: reading once, and copying twice."""
+    copy = by_hand(Expression("copy", lambda x, y: x, "x"), TEXEL, x, x)
+    matrix = x.reshape(4096, COUNT // 4096)
+    named = {"copy": copy, "sum": lambda: x.sum(), "softmax": lambda: matrix.softmax(-1)}
+    times: dict[str, list[float]] = {name: [] for name in named}
+    for number in range(rounds + 3):
+        for name, run in named.items():
+            began = perf_counter()
+            kept = run()
+            rt.synchronize(device)
+            if number >= 3:
+                times[name].append(perf_counter() - began)
+            del kept
+    found = {name: median(seconds) for name, seconds in times.items()}
+    print(f"copy {8 * COUNT / found['copy'] / 1e9:.2f} GB/s; sum {4 * COUNT / found['sum'] / 1e9:.2f} GB/s; softmax of 4096 rows")
+    print(f"{found['softmax'] * 1e3:.2f} ms, {found['softmax'] / (2 * found['copy']):.2f} times two copies")
 
 
 if __name__ == "__main__":
