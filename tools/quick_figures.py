@@ -1,34 +1,52 @@
-"""A minute's worth of side-by-side figures: the table in docs/performance.md. `python tools/quick_figures.py`
+"""A minute's worth of side-by-side figures: the table in docs/performance.md. `python tools/quick_figures.py [--torch]`
 
 For more variants and statistics see `tools/benchmark.py`.
 """
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import Any
 
-import numpy as np
+# This folder has a `profile.py`, which must not be found for the standard library's.
+_HERE = Path(__file__).resolve().parent
+sys.path[:] = [p for p in sys.path if Path(p or ".").resolve() != _HERE]
+sys.path.insert(0, str(_HERE.parent))
 
-import rasptorch as rt
-from rasptorch import nn, optim
-from rasptorch.nn import functional as F
+import numpy as np  # noqa: E402
 
-ROUNDS = 5
+import rasptorch as rt  # noqa: E402
+from rasptorch import nn, optim  # noqa: E402
+from rasptorch.nn import functional as F  # noqa: E402
+from tools import lenet, transformer_block  # noqa: E402
+
+ROUNDS, CALLS, PAUSE = 7, 3, 0.05
+torch: Any = importlib.import_module("torch") if "--torch" in sys.argv[1:] else None  # its idle threads spin, and slow the others
 
 
 def interleaved(named: dict[str, Callable[[], Any]]) -> dict[str, float]:
-    """Median seconds of each, all run in turn."""
+    """Median seconds of each, all run in turn.
+
+    Threads of OpenBLAS and OpenMP spin for a while when they have nothing to do, which would slow down whoever comes next: so each
+    begins after a pause, with a call that is not measured.
+    """
     times: dict[str, list[float]] = {name: [] for name in named}
     for function in named.values():
-        function()
+        for _ in range(3):
+            function()
     for _ in range(ROUNDS):
         for name, function in named.items():
-            began = perf_counter()
+            sleep(PAUSE)
             function()
-            times[name].append(perf_counter() - began)
+            for _ in range(CALLS):
+                began = perf_counter()
+                function()
+                times[name].append(perf_counter() - began)
     return {name: median(values) for name, values in times.items()}
 
 
@@ -49,6 +67,9 @@ def chain() -> None:
         return x
 
     named: dict[str, Callable[[], Any]] = {"numpy": lambda: run(*arrays)}
+    if torch:
+        theirs = [torch.from_numpy(a) for a in arrays]
+        named["torch"] = lambda: run(*theirs)
     for device in ("cpu", "gpu"):
         tensors = [rt.tensor(a, device=device) for a in arrays]
         replay = rt.capture(run)
@@ -65,6 +86,9 @@ def wide() -> None:
         return relu((x * y + x) * 0.5 - y * 0.25 + 1.0) * x - y
 
     named: dict[str, Callable[[], Any]] = {"numpy": lambda: nine(x, y, lambda v: np.maximum(v, 0))}
+    if torch:
+        u, v = torch.from_numpy(x), torch.from_numpy(y)
+        named["torch"] = lambda: nine(u, v, torch.relu)
     for device in ("cpu", "gpu"):
         a, b = rt.tensor(x, device=device), rt.tensor(y, device=device)
 
@@ -82,6 +106,8 @@ def products() -> None:
     for n in (256, 512, 1024):
         a, b = (rng.random((n, n), dtype=np.float32) for _ in range(2))
         named: dict[str, Callable[[], Any]] = {"numpy": lambda a=a, b=b: a @ b}  # type: ignore[misc]
+        if torch:
+            named["torch"] = lambda u=a, v=b: torch.from_numpy(u) @ torch.from_numpy(v)  # type: ignore[misc]
         for device in ("cpu", "gpu"):
             x, y = rt.tensor(a, device=device), rt.tensor(b, device=device)
 
@@ -112,6 +138,11 @@ def training() -> None:
             return float(loss.readback().wait())
 
         steps[device] = step
+    if torch:
+        theirs = torch.nn.Sequential(
+            torch.nn.Linear(784, 512), torch.nn.ReLU(), torch.nn.Linear(512, 512), torch.nn.ReLU(), torch.nn.Linear(512, 10)
+        )
+        steps["torch"] = descent(torch, theirs, torch.nn.functional.cross_entropy, torch.from_numpy(data), torch.from_numpy(classes))
     weights = [rng.standard_normal(s).astype(np.float32) for s in ((784, 512), (512, 512), (512, 10))]
 
     def multiplications() -> None:
@@ -129,8 +160,45 @@ def training() -> None:
     show("MLP step (numpy: its matrix products alone)", interleaved({"numpy": multiplications, **steps}), "steps/s", lambda s: 1 / s)
 
 
+def descent(library: Any, model: Any, loss_of: Any, *data: Any) -> Callable[[], float]:
+    """A step of training with plain gradient descent that returns the loss; the same lines for both libraries."""
+    optimizer = library.optim.SGD(model.parameters(), lr=0.01)
+
+    def step() -> float:
+        optimizer.zero_grad()
+        loss = loss_of(model(data[0]), data[1])
+        loss.backward()
+        optimizer.step()
+        return float(loss.detach().item())
+
+    return step
+
+
+def models() -> None:
+    layers, images, classes = lenet.data()
+    x, target = transformer_block.data()
+    convolutions: dict[str, Callable[[], Any]] = {"numpy": lenet.ByHand(0.01).step}
+    by_hand = transformer_block.NumpyBlock(0.01)
+    blocks: dict[str, Callable[[], Any]] = {"numpy": lambda: by_hand.step(x, target)}
+    for device in ("cpu", "gpu"):
+        net = lenet.model(nn, lambda v, d=device: rt.tensor(v, device=d), layers)  # type: ignore[misc]
+        given = rt.tensor(images, device=device), rt.tensor(classes, device=device)
+        convolutions[device] = descent(rt, net, F.cross_entropy, *given)
+        wanted = rt.tensor(x, device=device), rt.tensor(target, device=device)
+        blocks[device] = descent(rt, transformer_block.block(nn, rt.tensor).to(device), F.mse_loss, *wanted)
+    if torch:
+        functional = torch.nn.functional
+        net = lenet.model(torch.nn, torch.from_numpy, layers)
+        convolutions["torch"] = descent(torch, net, functional.cross_entropy, torch.from_numpy(images), torch.from_numpy(classes))
+        net = transformer_block.block(torch.nn, torch.from_numpy)
+        blocks["torch"] = descent(torch, net, functional.mse_loss, torch.from_numpy(x), torch.from_numpy(target))
+    show("LeNet step, 32 images of 28x28 (numpy: by hand)", interleaved(convolutions), "steps/s", lambda s: 1 / s)
+    show("transformer block step, 8x64x128 (numpy: by hand)", interleaved(blocks), "steps/s", lambda s: 1 / s)
+
+
 if __name__ == "__main__":
     chain()
     wide()
     products()
     training()
+    models()

@@ -20,7 +20,7 @@ from .evaluate import Call, Evaluator, Scalars, execute
 from .record import Binding, Runner, Workers, stored_as_computed
 
 Array = NDArray[Any]
-WORTH_SHARING = 4_000_000  # multiplications from which a second thread is worth waking
+WORTH_SHARING = 16_000_000  # multiplications from which waking a second thread costs less than it saves
 SHALLOW = 256  # depth up to which a product in several parts costs hardly more than in one
 
 

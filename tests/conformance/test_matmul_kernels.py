@@ -138,7 +138,7 @@ def test_what_was_chosen_can_be_seen(device: str) -> None:
 @pytest.mark.drivers("cpu")
 @pytest.mark.parametrize(
     ("batch", "rows", "depth", "columns"),
-    [((), 700, 40, 600), ((), 64, 500, 512), ((5,), 128, 128, 128), ((), 3000, 900, 3), ((3, 2), 90, 90, 90)],
+    [((), 700, 40, 700), ((), 64, 600, 512), ((8,), 128, 128, 128), ((), 6000, 900, 3), ((3, 3), 130, 130, 130)],
 )
 def test_products_shared_out_among_threads(batch: tuple[int, ...], rows: int, depth: int, columns: int, device: str) -> None:
     """In parts with an epilogue on each, and BLAS has the threads it had before."""

@@ -16,6 +16,7 @@ from rasptorch import nn
 from rasptorch.autograd import gradcheck
 from tests.support.compare import assert_close
 from tests.support.counting import counting
+from tests.support.fresh import fresh
 
 from .both import array, compare
 
@@ -144,22 +145,24 @@ def test_starting_values(kind: str) -> None:
 @pytest.mark.parametrize(("kind", "forward", "backward"), [("RNN", 1, 1), ("LSTM", 2, 2), ("GRU", 2, 2)])
 def test_dispatches_per_step(kind: str, forward: int, backward: int, device: str) -> None:
     """A product and, where there are gates, one elementwise kernel: counted by what four more steps add."""
-    layer = getattr(nn, kind)(3, 4, device=device)
-    counted = []
-    for steps in (6, 10):
-        x = rt.tensor(array(steps, 2, 3), device=device, requires_grad=True)
-        rt.synchronize(device)
-        with counting(device) as ahead:
-            out = layer(x)[0]
-            rt.device(device).stream().flush()
-        with counting(device) as back:
-            out.sum().backward()
-            rt.device(device).stream().flush()
-        counted.append((ahead.dispatches, back.dispatches))
-        layer.zero_grad()
-    (a, b), (c, d) = counted
+    with fresh(device) as alone:
+        (a, b), (c, d) = (_dispatches(kind, steps, alone) for steps in (6, 10))
     assert c - a == 4 * forward
     assert d - b == 4 * backward
+
+
+def _dispatches(kind: str, steps: int, device: str) -> tuple[int, int]:
+    """Of a pass forward and one backward."""
+    layer = getattr(nn, kind)(3, 4, device=device)
+    x = rt.tensor(array(steps, 2, 3), device=device, requires_grad=True)
+    rt.synchronize(device)
+    with counting(device) as ahead:
+        out = layer(x)[0]
+        rt.device(device).stream().flush()
+    with counting(device) as back:
+        out.sum().backward()
+        rt.device(device).stream().flush()
+    return ahead.dispatches, back.dispatches
 
 
 def test_it_learns(device: str) -> None:

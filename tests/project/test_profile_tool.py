@@ -230,7 +230,7 @@ def check_overlap(said: str, trace: dict[str, Any]) -> None:
     marks = of(events, "user")
     assert {e["name"] for e in marks} == {"make a batch"} and len(marks) == 46
     mark = figures(said, "make a batch")
-    beside = len(covered([ends(e) for e in marks]) & busy) / 1e3
+    beside = sum(len(covered([ends(e)]) & busy) for e in marks) / 1e3  # two loaders' marks may lie side by side
     assert mark["while a device computed"] == pytest.approx(beside, abs=0.1 + 2e-3 * len(marks))
     (main,) = (e["tid"] for e in events if e["name"] == "thread_name" and e["args"]["name"] == "MainThread")
     away = [ends(e) for category in ("wait", "idle") for e in of(events, category) if e["tid"] == main]
