@@ -38,7 +38,8 @@ class Stream:
     def __init__(self, device: Device, name: str = "") -> None:
         self.device: Final = device
         self.name: Final = name or f"{device.name}/stream{next(_numbers)}"
-        self.timeline: Final[Any] = device.driver.timeline()
+        with device.lock:  # several threads may make streams at once
+            self.timeline: Final[Any] = device.driver.timeline()
         finalize(self, device.driver.drop, self.timeline).atexit = False
         self.submitted = 0
         self.failure: BaseException | None = None

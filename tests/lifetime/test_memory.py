@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 import rasptorch as rt
 from rasptorch.runtime import settings
 from rasptorch.runtime.manual_driver import ManualDriver, manual_device
+from tests.support.fresh import fresh
 from tests.support.manual import PATIENCE, Manual, started
 
 MiB = 1 << 20
@@ -22,7 +24,15 @@ def limited(device: str, more: int) -> AbstractContextManager[settings.Settings]
     return settings.override(pool_limit=rt.statistics(device).bytes_reserved + more)
 
 
-def test_out_of_memory_says_who_holds_what(device: str) -> None:
+@pytest.fixture
+def own(device: str) -> Iterator[str]:
+    """A device whose pool no other test has filled: what is free there would be room."""
+    with fresh(device) as name:
+        yield name
+
+
+def test_out_of_memory_says_who_holds_what(own: str) -> None:
+    device = own
     x = rt.ones(1000, device=device)
     x.numpy()
     held = rt.statistics(device).bytes_in_use
@@ -152,7 +162,8 @@ def test_tensors_that_no_kernel_can_be_given(device: str) -> None:
     assert rt.ones(3, device=device).tolist() == [1] * 3
 
 
-def test_training_goes_on_after_running_out(device: str) -> None:
+def test_training_goes_on_after_running_out(own: str) -> None:
+    device = own
     w = rt.ones(64, 64, device=device, requires_grad=True)
 
     def step(rows: int) -> float:

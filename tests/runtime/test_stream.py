@@ -279,3 +279,16 @@ def test_semaphores_of_dropped_streams_are_destroyed(device: str) -> None:
     gc.collect()
     rt.Stream(device)  # making one clears up after the others
     assert len(opened.driver._timelines) <= before + 2
+
+
+@pytest.mark.drivers("lavapipe")
+def test_threads_make_and_drop_streams_at_once(device: str) -> None:
+    found = devices.get(device)
+
+    def work() -> int:
+        for _ in range(300):
+            found.new_stream()
+        return 1
+
+    running = [started(work) for _ in range(4)]
+    assert [thread.result(PATIENCE) for thread in running] == [1] * 4
