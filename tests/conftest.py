@@ -59,12 +59,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 @pytest.fixture
-def device(request: pytest.FixtureRequest) -> str:
+def device(request: pytest.FixtureRequest) -> Iterator[str]:
     """The name of a device, to be passed as ``device=...``. A missing driver is a failure, not a skip."""
     try:
-        return drivers.device_name(request.param)
+        name = drivers.device_name(request.param)
     except drivers.MissingDriver as problem:
         pytest.fail(str(problem), pytrace=False)
+    if request.node.get_closest_marker("fresh") is None:
+        yield name
+        return
+    from tests.support.fresh import fresh
+
+    with fresh(name) as alone:
+        yield alone
 
 
 @pytest.hookimpl(wrapper=True)

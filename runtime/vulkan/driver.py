@@ -53,6 +53,7 @@ class VulkanDriver:
         self._command_pool = self._new_command_pool()
         self._timelines: list[VulkanTimeline] = []
         self._dropped: deque[VulkanTimeline] = deque()
+        self.query_pools: dict[int, Any] = {}  # all there are, by address
         self._wake = self.timeline()
         self._interrupts = 0
         self._interrupting = threading.Condition()
@@ -244,6 +245,8 @@ class VulkanDriver:
         self.pipelines.destroy()
         self.layouts.destroy()
         vk.lib.vkDestroyCommandPool(self._device, self._command_pool, vk.ffi.NULL)
+        for queries in self.query_pools.values():
+            vk.lib.vkDestroyQueryPool(self._device, queries, vk.ffi.NULL)
         for timeline in self._timelines:
             timeline.destroy()
         vk.lib.vkDestroyDevice(self._device, vk.ffi.NULL)

@@ -36,6 +36,7 @@ class Timestamps:
             driver.parameter_blocks.give_back(self._block)
         check(result, "vkCreateQueryPool")
         self._queries: Final[Any] = out[0]
+        driver.query_pools[int(vk.ffi.cast("uintptr_t", out[0]))] = out[0]
         # Software drivers run commands one after the other. Told to wait for the kernels before, they would stop all their threads.
         self._stage: Final = _TOP if driver.traits.kind == "software" else _COMPUTE
 
@@ -65,5 +66,6 @@ class Timestamps:
 
     def release(self) -> None:
         vk = api()
+        del self._driver.query_pools[int(vk.ffi.cast("uintptr_t", self._queries))]
         vk.lib.vkDestroyQueryPool(self._driver.logical, self._queries, vk.ffi.NULL)
         self._driver.parameter_blocks.give_back(self._block)

@@ -256,6 +256,7 @@ def test_dropout_of_the_module_is_used(device: str) -> None:
         assert np.array_equal(a, b)
 
 
+@pytest.mark.fresh
 def test_how_many_dispatches(device: str) -> None:
     """Projection, scores, softmax, values, projection; backward two products for each of these but the softmax, and its slope's sum."""
     layer = nn.MultiheadAttention(16, 4, batch_first=True, device=device)

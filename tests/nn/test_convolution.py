@@ -210,6 +210,7 @@ def test_a_step_with_its_update_is_few_kernels(device: str) -> None:
     assert n.dispatches == 4  # a copy of the gradient that was handed in, and three; nobody looks at the output
 
 
+@pytest.mark.fresh
 def test_a_step_of_lenet(device: str) -> None:
     """Losses are PyTorch's; the step is one submission of few kernels."""
 

@@ -68,6 +68,7 @@ def test_from_pretrained(device: str) -> None:
         nn.Embedding.from_pretrained(table[0])
 
 
+@pytest.mark.fresh
 def test_dispatches(device: str) -> None:
     """Forward: the check and the rows. The rows fuse with what follows."""
     layer = nn.Embedding(100, 8, device=device)

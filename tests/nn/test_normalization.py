@@ -141,6 +141,7 @@ def test_batches_are_counted_everywhere(device: str) -> None:
     _same_state(layer, theirs)
 
 
+@pytest.mark.fresh
 def test_how_many_dispatches(device: str) -> None:
     """Two reductions and one pass forward; for the input two reductions and one pass, and a sum for each parameter."""
     x, w, b = (rt.tensor(array(*s), device=device, requires_grad=True) for s in ((64, 32), (32,), (32,)))

@@ -123,6 +123,7 @@ def test_positions(device: str) -> None:
     assert (dropping(rt.ones(10, 1, 4, device=device)).numpy() == 0).any()
 
 
+@pytest.mark.fresh
 def test_a_blocks_training_step(device: str) -> None:
     """One submission, known from the third step on, and as few dispatches as promised."""
     layer = nn.TransformerEncoderLayer(16, 4, 32, 0.0, batch_first=True, device=device)

@@ -236,6 +236,7 @@ def test_versions_and_leaves(device: str) -> None:
         z.sum().backward()
 
 
+@pytest.mark.fresh
 def test_dispatches(device: str) -> None:
     """A pair of index tensors: both checks, and the look-up with what follows, are one kernel where they are of one shape."""
     x, _ = random((64, 48), device=device)

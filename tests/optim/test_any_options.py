@@ -201,6 +201,7 @@ def test_muon_leaves_the_rest_to_adamw(device: str) -> None:
         optim.Muon(ours, ns_coefficients=(1.0, 2.0))  # type: ignore[arg-type]
 
 
+@pytest.mark.fresh
 def test_muon_takes_matrices_of_one_shape_together(device: str) -> None:
     def dispatches(count: int) -> int:
         ps = [nn.Parameter(rt.rand(8, 4, device=device)) for _ in range(count)]

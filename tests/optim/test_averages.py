@@ -81,6 +81,7 @@ def test_beside_parameters(device: str) -> None:
         assert_close(p, w, 1e-5, 1e-6)
 
 
+@pytest.mark.fresh
 def test_a_few_dispatches_and_captured(device: str) -> None:
     ps = [nn.Parameter(rt.rand(30, k + 1, device=device)) for k in range(16)]
     ema = swa_utils.EMA(ps, 0.75)

@@ -205,6 +205,7 @@ def test_high_ranks_leave_room_for_the_parameters(device: str, rank: int) -> Non
 
 # -- a training step ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("optimizer", [rt.optim.SGD, rt.optim.Adam, rt.optim.AdamW])
+@pytest.mark.fresh
 def test_a_training_step_is_sixteen_dispatches(device: str, optimizer: Any) -> None:
     """Forward, cross entropy, backward and update of a network of three layers."""
     rt.manual_seed(0)

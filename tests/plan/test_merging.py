@@ -14,7 +14,7 @@ from rasptorch.runtime import settings
 from tests.plan.looking import here
 from tests.support.counting import counting
 
-pytestmark = pytest.mark.every_driver
+pytestmark = [pytest.mark.every_driver, pytest.mark.fresh]
 
 SIZES = [(1,), (2,), (3,), (), (4,), (5,), (7, 3), (1023,), (1024,), (1025,), (33, 129), (8, 8, 8)]
 
