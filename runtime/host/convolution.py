@@ -8,7 +8,6 @@ products. A transposed convolution goes the other way: a product per row of taps
 from __future__ import annotations
 
 import math
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,27 +20,10 @@ from ..plan.lower import rounded
 from . import functions
 from .evaluate import Evaluator, Scalars, execute
 from .record import Binding, Runner, stored_as_computed
+from .scratch import scratch
 
 Array = NDArray[Any]
 TILE = 4 << 20  # bytes of a tile: what is unfolded, and what comes out
-
-
-class _Scratch(threading.local):
-    """Arrays that a thread uses again and again: new memory of this size would cost more than what is computed in it."""
-
-    def __init__(self) -> None:
-        self._bytes: dict[str, Array] = {}
-
-    def take(self, name: str, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
-        """An array with anything in it, until the same ``name`` is taken again."""
-        size = math.prod(shape) * dtype.itemsize
-        found = self._bytes.get(name)
-        if found is None or found.nbytes < size:
-            found = self._bytes[name] = np.empty(size, np.uint8)
-        return found[:size].view(dtype).reshape(shape)
-
-
-_scratch = _Scratch()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +68,7 @@ class Unfolding:
         """
         per_phase = count + -(-self._reach // self.down.stride)
         shape = (self._groups, self._channels, self.along.taps, self.down.stride, per_phase, items, self.along.output)
-        return _scratch.take("space", shape, self._dtype)
+        return scratch.take("space", shape, self._dtype)
 
     def rows_of(self, start: int, phase: int, per_phase: int) -> tuple[int, int, slice]:
         """Which rows of a phase lie inside of the source (first, one after the last), and where. ``start``: the first output row."""
@@ -179,8 +161,8 @@ class Gather:
             space = unfolding.unfold(functions.load(k.dtype, source[tile.items]), tile.rows.start, count)
             met = unfolding.met(space, 0, count)
             size = k.groups, k.rows, met.shape[2]
-            product = np.matmul(lines[0], met, out=_scratch.take("product", size, self._dtype))
-            further = _scratch.take("further", size, self._dtype)
+            product = np.matmul(lines[0], met, out=scratch.take("product", size, self._dtype))
+            further = scratch.take("further", size, self._dtype)
             for tap, line in enumerate(lines[1:], 1):
                 product += np.matmul(line, unfolding.met(space, tap, count), out=further)
             shape = k.groups, k.rows, count, tile.items.stop - tile.items.start, k.axes[1].output
@@ -206,7 +188,7 @@ class Scatter:
         down, lines = unfolding.down, _by_row(functions.load(k.dtype, weight).transpose(0, 2, 1, 3, 4))  # [g, k, m * j]
         for tile in self._tiles:
             items, rows = tile.items.stop - tile.items.start, tile.rows
-            out = _scratch.take("product", (items, k.groups, k.rows, rows.stop - rows.start, k.axes[1].output), self._dtype)
+            out = scratch.take("product", (items, k.groups, k.rows, rows.stop - rows.start, k.axes[1].output), self._dtype)
             out[...] = 0
             start = min(max(0, -((down.origin + self._reach - rows.start) // down.stride)), down.output)
             count = max(0, min(down.output, (rows.stop - 1 - down.origin) // down.stride + 1) - start)
@@ -216,7 +198,7 @@ class Scatter:
                 places = _places(functions.load(k.dtype, source[tile.items, :, :, start : start + count]))
                 for tap, line in enumerate(lines):
                     met = unfolding.met(space, tap, count)
-                    further = _scratch.take("further", met.shape, self._dtype)
+                    further = scratch.take("further", met.shape, self._dtype)
                     met += np.matmul(line.transpose(0, 2, 1), places, out=further)
                 unfolding.fold(space, out, start, rows)
             yield tile, out

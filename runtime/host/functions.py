@@ -27,6 +27,7 @@ from ..errors import DTypeError
 from ..opcodes import OPCODES
 from .erf import erf
 from .philox import philox
+from .scratch import scratch
 
 Array = NDArray[Any]
 Function = Callable[..., None]
@@ -127,9 +128,30 @@ def _cast(result: DType) -> Function:
     return convert_and_round
 
 
+_WORDS: Final = {1: np.dtype(np.int8), 2: np.dtype(np.int16), 4: np.dtype(np.int32), 8: np.dtype(np.int64)}
+_FEW: Final = 2048  # elements up to which one pass that chooses is quicker than several that mask
+
+
 def _where(condition: Array, yes: Array, no: Array, out: Array) -> None:
-    # A pass through a temporary, yet faster than a masked copy; and ``out`` may be any of the three.
-    np.copyto(out, np.where(condition, yes, no))
+    """Chooses by masking bits: that runs at the speed of memory, a choice per element at that of guessing branches.
+
+    ``out`` may be any of the three.
+    """
+    if out.size <= _FEW:
+        np.copyto(out, np.where(condition, yes, no))
+        return
+    word = _WORDS[out.itemsize]
+    ones, zeros, chosen = yes.view(word), no.view(word), out.view(word)
+    flags, mask = scratch.take("flags", condition.shape, _WORDS[1]), scratch.take("mask", condition.shape, word)
+    np.copyto(mask, np.negative(condition.view(np.int8), out=flags))  # all ones where the condition holds
+    if not zeros.ndim and not zeros:
+        np.bitwise_and(ones, mask, out=chosen)
+    elif not ones.ndim and not ones:
+        np.bitwise_and(zeros, np.invert(mask, out=mask), out=chosen)
+    else:
+        taken = scratch.take("taken", out.shape, word)
+        np.bitwise_and(np.bitwise_xor(ones, zeros, out=taken), mask, out=taken)
+        np.bitwise_xor(taken, zeros, out=chosen)
 
 
 # floating-point functions

@@ -1,32 +1,44 @@
-"""Softmax and its logarithm over rows."""
+"""Softmax and its logarithm over rows, a few rows at a time so that they stay in the cache."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dtype import DType
 from ..plan.plan import ShaderKernel
 from . import functions
+from .elementwise import BLOCK, Pieces
+from .evaluate import Call
 from .record import Binding, Runner, Workers, stored_as_computed
 
 Array = NDArray[Any]
 
 
-def _log_softmax(x: Array, out: Array) -> None:
+def _log_softmax(x: Array, out: Array, raised: Array, ends: Array) -> None:
     """Over the last axis. Shifted by the maximum, so large logits neither overflow nor lose the small ones."""
-    shifted = x - x.max(axis=-1, keepdims=True)
-    np.subtract(shifted, np.log(np.exp(shifted).sum(axis=-1, keepdims=True)), out=out)
+    np.maximum.reduce(x, axis=-1, keepdims=True, out=ends)
+    np.subtract(x, ends, out=out)
+    np.exp(out, out=raised)
+    np.add.reduce(raised, axis=-1, keepdims=True, out=ends)
+    np.log(ends, out=ends)
+    np.subtract(out, ends, out=out)
 
 
-def _softmax(x: Array, out: Array) -> None:
-    raised = np.exp(x - x.max(axis=-1, keepdims=True))
-    np.divide(raised, raised.sum(axis=-1, keepdims=True), out=out)
+def _softmax(x: Array, out: Array, raised: Array, ends: Array) -> None:
+    np.maximum.reduce(x, axis=-1, keepdims=True, out=ends)
+    np.subtract(x, ends, out=raised)
+    np.exp(raised, out=raised)
+    np.add.reduce(raised, axis=-1, keepdims=True, out=ends)
+    np.divide(raised, ends, out=out)
 
 
-ROW_KERNELS: dict[str, Callable[[Array, Array], None]] = {"log_softmax": _log_softmax, "softmax": _softmax}
+ROW_KERNELS: dict[str, Callable[[Array, Array, Array, Array], None]] = {"log_softmax": _log_softmax, "softmax": _softmax}
+STEPS = 5  # passes over the rows: what `Pieces` is to count a piece as
 
 
 def rows(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
@@ -34,16 +46,35 @@ def rows(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
     source, target = kernel.inputs[0], kernel.outputs[0]
     lines, columns = kernel.attributes
     assert isinstance(lines, int) and isinstance(columns, int)
-    shape = (lines, columns)
-    x, out = binding.rows(source, shape), binding.rows(target, shape)
-    direct = stored_as_computed(target.dtype)
+    x, out = binding.rows(source, (lines, columns)), binding.rows(target, (lines, columns))
+    if not lines * columns:
+        return lambda values: None
+    step = max(1, BLOCK // columns)
+    starts = range(0, lines, step)
+    pieces = Pieces(lines * columns, len(starts), STEPS, driver)
+    scratch = [_Scratch(min(step, lines), columns, target.dtype) for _ in range(pieces.shares)]
+    for number, start in enumerate(starts):
+        own, part = scratch[number % pieces.shares], slice(start, start + step)
+        pieces.add(number, partial(own.calls, compute, source.dtype, x[part], target.dtype, out[part]))
+    return lambda values: pieces.run()
 
-    def run(values: Sequence[float]) -> None:
-        if direct:
-            compute(x, out)
-        else:
-            result = np.empty(shape, functions.register_dtype(target.dtype))
-            compute(functions.load(source.dtype, x), result)
-            functions.store(target.dtype, result, out)
 
-    return run
+class _Scratch:
+    """What one thread computes some rows in."""
+
+    def __init__(self, lines: int, columns: int, dtype: DType) -> None:
+        register = functions.register_dtype(dtype)
+        self._raised = np.empty((lines, columns), register)
+        self._ends = np.empty((lines, 1), register)
+        self._loaded = None if stored_as_computed(dtype) else np.empty((lines, columns), register)
+
+    def calls(self, compute: Callable[..., None], given: DType, x: Array, made: DType, out: Array) -> Sequence[Call]:
+        raised, ends = self._raised[: len(x)], self._ends[: len(x)]
+        if self._loaded is None:
+            return [(compute, (x, out, raised, ends))]
+        loaded = self._loaded[: len(x)]
+        return [
+            (functions.load_into, (given, x, loaded)),
+            (compute, (loaded, loaded, raised, ends)),
+            (functions.store, (made, loaded, out)),
+        ]
