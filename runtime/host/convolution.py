@@ -7,7 +7,6 @@ products. A transposed convolution goes the other way: a product per row of taps
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any

@@ -14,7 +14,7 @@ from ..command import Program
 from ..hazards import overlap
 from ..plan.plan import ElementwiseKernel
 from .evaluate import Call, Evaluator, Scalars, execute
-from .record import Binding, Runner, Workers, error_words
+from .record import Binding, Runner, Workers, error_words, together
 from .tables import Table
 
 Array = NDArray[Any]
@@ -52,6 +52,7 @@ class Pieces:
         self._keep = count * (steps + 1) <= KEPT_CALLS
         self._driver = driver
         self._work: list[list[Piece]] = [[] for _ in range(self.shares)]
+        self._runs = [partial(_run, work) for work in self._work]
 
     def add(self, number: int, bind: Piece) -> None:
         """The piece of this number, as the function that binds it; pieces go around the shares."""
@@ -62,12 +63,7 @@ class Pieces:
             self._work[number % self.shares].append(bind)
 
     def run(self) -> None:
-        others = [self._driver.helpers().submit(_run, work) for work in self._work[1:]]
-        try:
-            _run(self._work[0])
-        finally:
-            for other in others:
-                other.result()
+        together(self._driver, self._runs)
 
 
 def _run(work: Sequence[Piece]) -> None:

@@ -128,7 +128,7 @@ def _cast(result: DType) -> Function:
     return convert_and_round
 
 
-_WORDS: Final = {1: np.dtype(np.int8), 2: np.dtype(np.int16), 4: np.dtype(np.int32), 8: np.dtype(np.int64)}
+_WORDS: Final[dict[int, np.dtype[Any]]] = {1: np.dtype(np.int8), 2: np.dtype(np.int16), 4: np.dtype(np.int32), 8: np.dtype(np.int64)}
 _FEW: Final = 2048  # elements up to which one pass that chooses is quicker than several that mask
 
 

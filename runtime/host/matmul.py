@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -17,7 +18,7 @@ from . import functions
 from .blas import one_thread, shared_out
 from .elementwise import BLOCK
 from .evaluate import Call, Evaluator, Scalars, execute
-from .record import Binding, Runner, Workers, stored_as_computed
+from .record import Binding, Runner, Workers, stored_as_computed, together
 
 Array = NDArray[Any]
 WORTH_SHARING = 16_000_000  # multiplications from which waking a second thread costs less than it saves
@@ -74,15 +75,12 @@ def matmul(kernel: MatmulKernel, binding: Binding, driver: Workers) -> Runner:
             calls += after.bind([product, *(x[index] for x in late)], outs)
         work.append(calls)
 
+    runs = [partial(execute, calls) for calls in work]
+
     def run(values: Sequence[float]) -> None:
         scalars.set(values)
         with one_thread():
-            others = [driver.helpers().submit(execute, calls) for calls in work[1:]]
-            try:
-                execute(work[0])
-            finally:
-                for other in others:
-                    other.result()
+            together(driver, runs)
 
     return run
 

@@ -14,6 +14,7 @@ from ..plan.plan import ShaderKernel
 from ..plan.pooling import Windows
 from . import functions
 from .record import Binding, Runner, Workers
+from .scratch import scratch
 
 Array = NDArray[Any]
 Meeting = tuple[int, tuple[slice, slice], tuple[slice, slice]]  # place in the window, outputs, inputs
@@ -96,18 +97,20 @@ def max_pool_back(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Ru
     numbers, places = _indices(w), list(_meeting(w))
     alone = w.sharing == (1, 1)
     ends = [o * s - p for o, s, p in zip(w.outputs, w.stride, w.padding, strict=True)]
+    nothing = np.zeros((), functions.register_dtype(dtype))
+    choose = functions.function("where", dtype, dtype)
     whole = alone and w.size == w.stride and all(end >= n for end, n in zip(ends, w.inputs, strict=True))  # every input is in a window
 
     def run(values: Sequence[float]) -> None:
         g = functions.load(dtype, gradient)
         register = functions.register_dtype(dtype)
         total = target if register == target.dtype else np.empty(target.shape, register)
-        nothing = g.dtype.type(0)
         if not whole:
             total[...] = 0
         for number, seen, met in places:
             chosen = index[:, seen[0], seen[1]] == numbers[number][seen]
-            returned = np.where(chosen, g[:, seen[0], seen[1]], nothing)
+            returned = scratch.take("returned", chosen.shape, g.dtype)
+            choose(chosen, g[:, seen[0], seen[1]], nothing, returned)
             if alone:
                 total[:, met[0], met[1]] = returned
             else:

@@ -104,6 +104,16 @@ class Binding:
         return self._bytes[operand.value][access.start : access.end].view(operand.dtype.numpy).reshape(shape)
 
 
+def together(driver: Workers, work: Sequence[Callable[[], object]]) -> None:
+    """Run all of ``work`` at once, the first part on this thread; return, or raise what one of them raised, when all have ended."""
+    others = [driver.helpers().submit(part) for part in work[1:]]
+    try:
+        work[0]()
+    finally:
+        for other in others:
+            other.result()
+
+
 def record(plan: Plan, buffers: Sequence[Buffer], driver: Workers) -> HostRecording:
     binding = Binding(plan, buffers)
     runners = [_runner(kernel, binding, driver) for kernel in plan.kernels]
