@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 
 import numpy as np
@@ -11,7 +10,6 @@ import pytest
 import rasptorch as rt
 from rasptorch.runtime import settings
 from rasptorch.runtime.manual_driver import ManualDriver, manual_device
-from tests.support.fresh import fresh
 from tests.support.manual import PATIENCE, Manual, started
 
 MiB = 1 << 20
@@ -24,15 +22,8 @@ def limited(device: str, more: int) -> AbstractContextManager[settings.Settings]
     return settings.override(pool_limit=rt.statistics(device).bytes_reserved + more)
 
 
-@pytest.fixture
-def own(device: str) -> Iterator[str]:
-    """A device whose pool no other test has filled: what is free there would be room."""
-    with fresh(device) as name:
-        yield name
-
-
-def test_out_of_memory_says_who_holds_what(own: str) -> None:
-    device = own
+@pytest.mark.fresh  # what is free in a pool that others have filled would be room
+def test_out_of_memory_says_who_holds_what(device: str) -> None:
     x = rt.ones(1000, device=device)
     x.numpy()
     held = rt.statistics(device).bytes_in_use
@@ -162,8 +153,8 @@ def test_tensors_that_no_kernel_can_be_given(device: str) -> None:
     assert rt.ones(3, device=device).tolist() == [1] * 3
 
 
-def test_training_goes_on_after_running_out(own: str) -> None:
-    device = own
+@pytest.mark.fresh  # what is free in a pool that others have filled would be room
+def test_training_goes_on_after_running_out(device: str) -> None:
     w = rt.ones(64, 64, device=device, requires_grad=True)
 
     def step(rows: int) -> float:

@@ -16,7 +16,6 @@ from rasptorch import nn
 from rasptorch.autograd import gradcheck
 from tests.support.compare import assert_close
 from tests.support.counting import counting
-from tests.support.fresh import fresh
 
 from .both import array, compare
 
@@ -142,11 +141,11 @@ def test_starting_values(kind: str) -> None:
         assert abs(values.std() - bound / math.sqrt(3)) < 0.15 * bound
 
 
+@pytest.mark.fresh
 @pytest.mark.parametrize(("kind", "forward", "backward"), [("RNN", 1, 1), ("LSTM", 2, 2), ("GRU", 2, 2)])
 def test_dispatches_per_step(kind: str, forward: int, backward: int, device: str) -> None:
     """A product and, where there are gates, one elementwise kernel: counted by what four more steps add."""
-    with fresh(device) as alone:
-        (a, b), (c, d) = (_dispatches(kind, steps, alone) for steps in (6, 10))
+    (a, b), (c, d) = (_dispatches(kind, steps, device) for steps in (6, 10))
     assert c - a == 4 * forward
     assert d - b == 4 * backward
 

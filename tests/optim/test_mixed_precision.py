@@ -14,7 +14,6 @@ from rasptorch import amp, nn, optim
 from rasptorch.nn import functional as F
 from tests.support.compare import assert_close
 from tests.support.counting import counting
-from tests.support.fresh import fresh
 
 RNG = np.random.default_rng(4)
 
@@ -248,13 +247,8 @@ def test_training_in_float16_captured(device: str) -> None:
     assert 20 < count < 60
 
 
+@pytest.mark.fresh
 def test_dispatches_of_a_step(device: str) -> None:
-    with fresh(device) as alone:
-        dispatches = _dispatches_of_a_step(alone)
-    assert device == "cpu" or dispatches <= 14
-
-
-def _dispatches_of_a_step(device: str) -> int:
     ps = [nn.Parameter(rt.rand(*s, device=device)) for s in [(64, 48), (48,)] * 8]
     optimizer = optim.Adam(ps)
     scaler = amp.GradScaler(kind(device))
@@ -268,7 +262,7 @@ def _dispatches_of_a_step(device: str) -> int:
             scaler.update()
             rt.device(device).flush()
     assert n.readbacks == 0 and n.plan_misses == 0
-    return n.dispatches
+    assert device == "cpu" or n.dispatches <= 14
 
 
 def test_what_is_refused(device: str) -> None:

@@ -1,4 +1,4 @@
-"""Devices that no other test has used: for counts that depend on where in memory tensors lie."""
+"""Devices that no other test has used: for what depends on where in memory tensors lie, and on how much there is left."""
 
 from __future__ import annotations
 
