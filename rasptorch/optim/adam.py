@@ -11,11 +11,8 @@ from typing import Any
 from ..ops.program import ProgramWriter
 from ..ops.update import Update
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer, OptimizerError
-from .rules import gradient_of, mean_of, square_mean_of
-
-# What weight decay does: nothing, adds to the gradient, or shrinks the parameter.
-NONE, COUPLED, DECOUPLED = range(3)
+from .optimizer import Group, Optimizer
+from .rules import COUPLED, DECOUPLED, decays_of, gradient_of, mean_of, square_mean_of
 
 
 def _moments(
@@ -119,22 +116,12 @@ class Adam(Optimizer):
             },
         )
 
-    def _check(self, group: Group) -> None:
-        super()._check(group)
-        for beta in group["betas"]:
-            if not 0.0 <= beta < 1.0:
-                raise OptimizerError(
-                    f"{type(self).__name__}: betas are at least 0 and below 1, got {group['betas']}"
-                )
-
     def _update(self, parameter: Tensor, gradient: Tensor, group: Group, state: dict[str, Any]) -> None:
         if "exp_avg" not in state:
             state.update(step=0, exp_avg=self._zeros(parameter), exp_avg_sq=self._zeros(parameter))
         if group["amsgrad"] and "max_exp_avg_sq" not in state:
             state["max_exp_avg_sq"] = self._zeros(parameter)
-        decay = group["weight_decay"]
-        decays = NONE if decay == 0 else DECOUPLED if group["decoupled_weight_decay"] else COUPLED
-        options, unless = (int(group["maximize"]), decays), self._skips(parameter)
+        options, unless = (int(group["maximize"]), decays_of(group)), self._skips(parameter)
         corrections, singles = self._corrected(parameter, group, state)
 
         def take() -> tuple[float, ...]:

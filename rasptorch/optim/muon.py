@@ -127,9 +127,8 @@ class Muon(Adam):
                 self.add_param_group({**param_group, "params": part, "use_muon": use_muon})
 
     def _check(self, group: Group) -> None:
-        Optimizer._check(self, group)
+        super()._check(group)
         if not group["use_muon"]:
-            super()._check(group)
             return
         for p in group["params"]:
             if not _is_matrix(p):

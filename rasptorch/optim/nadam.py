@@ -12,10 +12,9 @@ from ..ops.update import Update
 from ..runtime import dtype as dt
 from ..runtime.capture import outside
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer, OptimizerError
-from .rules import gradient_of, mean_of, square_mean_of
+from .optimizer import Group, Optimizer
+from .rules import COUPLED, DECOUPLED, decays_of, gradient_of, mean_of, square_mean_of
 
-NONE, COUPLED, DECOUPLED = range(3)
 DECAY = 0.96  # of the momentum's schedule: a constant of the paper
 
 
@@ -91,11 +90,6 @@ class NAdam(Optimizer):
             },
         )
 
-    def _check(self, group: Group) -> None:
-        super()._check(group)
-        if not all(0.0 <= beta < 1.0 for beta in group["betas"]):
-            raise OptimizerError(f"NAdam: betas are at least 0 and below 1, got {group['betas']}")
-
     def _update(self, parameter: Tensor, gradient: Tensor, group: Group, state: dict[str, Any]) -> None:
         if "exp_avg" not in state:
             state.update(step=0, mu_product=1.0, exp_avg=self._zeros(parameter), exp_avg_sq=self._zeros(parameter))
@@ -106,12 +100,9 @@ class NAdam(Optimizer):
             kept = 1.0 - group["lr"] * decay
             return (decay, kept, 1.0 - beta1, beta2, 1.0 - beta2, group["eps"], *corrections())
 
-        decay = group["weight_decay"]
-        decays = NONE if decay == 0 else DECOUPLED if group["decoupled_weight_decay"] else COUPLED
+        options = int(group["maximize"]), decays_of(group)
         written = parameter, state["exp_avg"], state["exp_avg_sq"]
-        _nadam(
-            (int(group["maximize"]), decays), written, (gradient,), scalars, singles, self._skips(parameter)
-        )
+        _nadam(options, written, (gradient,), scalars, singles, self._skips(parameter))
 
     def _corrected(
         self, parameter: Tensor, group: Group, state: dict[str, Any]

@@ -86,6 +86,8 @@ class Optimizer:
         for name in ("lr", "weight_decay", "eps", "momentum", "lr_decay", "initial_accumulator_value", "momentum_decay"):
             if name in group and not group[name] >= 0:
                 raise OptimizerError(f"{type(self).__name__}: {name} cannot be negative, got {group[name]}")
+        if not all(0.0 <= beta < 1.0 for beta in group.get("betas", ())):
+            raise OptimizerError(f"{type(self).__name__}: betas are at least 0 and below 1, got {group['betas']}")
 
     # -- stepping --------------------------------------------------------------------------------------------
     def zero_grad(self, set_to_none: bool = True) -> None:

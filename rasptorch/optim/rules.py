@@ -2,7 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from ..ops.program import ProgramWriter
+
+# What weight decay does: nothing, adds to the gradient, or shrinks the parameter.
+NONE, COUPLED, DECOUPLED = range(3)
+
+
+def decays_of(group: Mapping[str, Any]) -> int:
+    """Which of the three the options of a parameter group ask for."""
+    if group["weight_decay"] == 0:
+        return NONE
+    return DECOUPLED if group["decoupled_weight_decay"] else COUPLED
 
 
 def gradient_of(
