@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -20,7 +19,7 @@ PADDING_MODES = ("zeros", "reflect", "replicate", "circular")
 
 
 class _Conv(Module):
-    """What all convolutions have: ``weight`` uniform in ``±1/sqrt(fan_in)``, ``bias`` too (Kaiming's bound with a slope of sqrt(5))."""
+    """What all convolutions have: ``weight`` and ``bias``, which start uniform in ``±1/sqrt(fan in)``."""
 
     dims = 2
     transposed = False
@@ -49,19 +48,12 @@ class _Conv(Module):
         F.padded(name, self.padding, self.kernel_size, self.stride, self.dilation)  # an error now rather than at the first call
         first, second = (in_channels, out_channels) if self.transposed else (out_channels, in_channels)
         self.weight = Parameter(empty(first, second // groups, *self.kernel_size, dtype=dtype, device=device))
-        if bias:
-            self.bias = Parameter(empty(out_channels, dtype=dtype, device=device))
-        else:
-            self.register_parameter("bias", None)
+        self.register_parameter("bias", Parameter(empty(out_channels, dtype=dtype, device=device)) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw new values from the default generator: the weight first, then the bias."""
-        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
-            fan_in = math.prod(self.weight.shape[1:])
-            bound = 1 / math.sqrt(fan_in) if fan_in > 0 else 0.0
-            init.uniform_(self.bias, -bound, bound)
+        init.weight_and_bias_(self.weight, self.bias)
 
     def _padded(self, x: Tensor) -> tuple[Tensor, Size | str]:
         """The input with the border that ``padding_mode`` asks for, and the zeros that are left to count."""

@@ -158,6 +158,18 @@ def kaiming_normal_(
     return normal_(tensor, 0.0, _kaiming_std(tensor, a, mode, nonlinearity), generator)
 
 
+def weight_and_bias_(weight: Tensor, bias: Tensor | None) -> None:
+    """How linear layers and convolutions start, as in PyTorch: both uniform in ``±1/sqrt(fan in)``, the weight drawn first.
+
+    That is Kaiming's bound with a slope of ``sqrt(5)``.
+    """
+    kaiming_uniform_(weight, a=math.sqrt(5))
+    if bias is not None:
+        fan_in, _ = fans(weight)
+        bound = 1 / math.sqrt(fan_in) if fan_in else 0.0
+        uniform_(bias, -bound, bound)
+
+
 # -- drawn on the host ---------------------------------------------------------------------------------------
 def _host(generator: Generator | None) -> np.random.Generator:
     """NumPy's generator, seeded by the next draw: values depend on the seed and on how many draws came

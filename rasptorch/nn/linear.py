@@ -26,11 +26,10 @@ class Identity(Module):
 
 
 class Linear(Module):
-    """``x @ weight.T + bias`` for ``x`` of ``[..., in_features]``; the result has shape ``[...,
-    out_features]``.
+    """``x @ weight.T + bias`` for ``x`` of ``[..., in_features]``; the result has shape ``[..., out_features]``.
 
-    ``weight`` is ``[out_features, in_features]``, ``bias`` ``[out_features]``; both start uniform in
-    ``±1/sqrt(in_features)``, as in PyTorch (Kaiming's bound with a slope of sqrt(5)).
+    ``weight`` is ``[out_features, in_features]``, ``bias`` ``[out_features]``; both start uniform in ``±1/sqrt(in_features)``,
+    as in PyTorch.
     """
 
     def __init__(
@@ -45,18 +44,12 @@ class Linear(Module):
         self.in_features = in_features
         self.out_features = out_features
         self.weight = Parameter(empty(out_features, in_features, dtype=dtype, device=device))
-        if bias:
-            self.bias = Parameter(empty(out_features, dtype=dtype, device=device))
-        else:
-            self.register_parameter("bias", None)
+        self.register_parameter("bias", Parameter(empty(out_features, dtype=dtype, device=device)) if bias else None)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
         """Draw new values from the default generator: the weight first, then the bias."""
-        init.kaiming_uniform_(self.weight, a=math.sqrt(5))
-        if self.bias is not None:
-            bound = 1 / math.sqrt(self.in_features) if self.in_features > 0 else 0.0
-            init.uniform_(self.bias, -bound, bound)
+        init.weight_and_bias_(self.weight, self.bias)
 
     def forward(self, x: Tensor) -> Tensor:
         return linear(x, self.weight, self.bias)
