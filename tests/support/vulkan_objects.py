@@ -11,22 +11,24 @@ from collections import Counter
 from typing import Any
 from weakref import WeakSet
 
-MADE = {
-    "vkCreateBuffer": "buffers", "vkAllocateMemory": "memory", "vkCreateBufferView": "buffer views",
-    "vkCreateSemaphore": "semaphores", "vkCreateShaderModule": "shader modules", "vkCreateComputePipelines": "pipelines",
-    "vkCreatePipelineCache": "pipeline caches", "vkCreatePipelineLayout": "pipeline layouts",
-    "vkCreateDescriptorSetLayout": "set layouts", "vkCreateDescriptorPool": "descriptor pools",
-    "vkAllocateDescriptorSets": "descriptor sets", "vkCreateCommandPool": "command pools",
-    "vkAllocateCommandBuffers": "command buffers", "vkCreateQueryPool": "query pools",
-}  # fmt: skip
-GONE = {
-    "vkDestroyBuffer": "buffers", "vkFreeMemory": "memory", "vkDestroyBufferView": "buffer views",
-    "vkDestroySemaphore": "semaphores", "vkDestroyShaderModule": "shader modules", "vkDestroyPipeline": "pipelines",
-    "vkDestroyPipelineCache": "pipeline caches", "vkDestroyPipelineLayout": "pipeline layouts",
-    "vkDestroyDescriptorSetLayout": "set layouts", "vkDestroyDescriptorPool": "descriptor pools",
-    "vkFreeDescriptorSets": "descriptor sets", "vkDestroyCommandPool": "command pools",
-    "vkFreeCommandBuffers": "command buffers", "vkDestroyQueryPool": "query pools",
-}  # fmt: skip
+# What is counted, and the calls that make and destroy it.
+CALLS = {
+    "buffers": ("vkCreateBuffer", "vkDestroyBuffer"),
+    "memory": ("vkAllocateMemory", "vkFreeMemory"),
+    "buffer views": ("vkCreateBufferView", "vkDestroyBufferView"),
+    "semaphores": ("vkCreateSemaphore", "vkDestroySemaphore"),
+    "shader modules": ("vkCreateShaderModule", "vkDestroyShaderModule"),
+    "pipelines": ("vkCreateComputePipelines", "vkDestroyPipeline"),
+    "pipeline caches": ("vkCreatePipelineCache", "vkDestroyPipelineCache"),
+    "pipeline layouts": ("vkCreatePipelineLayout", "vkDestroyPipelineLayout"),
+    "set layouts": ("vkCreateDescriptorSetLayout", "vkDestroyDescriptorSetLayout"),
+    "descriptor pools": ("vkCreateDescriptorPool", "vkDestroyDescriptorPool"),
+    "descriptor sets": ("vkAllocateDescriptorSets", "vkFreeDescriptorSets"),
+    "command pools": ("vkCreateCommandPool", "vkDestroyCommandPool"),
+    "command buffers": ("vkAllocateCommandBuffers", "vkFreeCommandBuffers"),
+    "query pools": ("vkCreateQueryPool", "vkDestroyQueryPool"),
+}
+COUNTED = {call: (kind, by) for kind, calls in CALLS.items() for call, by in zip(calls, (1, -1), strict=True)}
 WITH_THEIR_POOL = ("descriptor sets", "command buffers")  # destroyed with it: nobody frees them one by one at the end
 
 Counts = dict[str, int]
@@ -43,10 +45,8 @@ class CountingLib:
 
     def __getattr__(self, name: str) -> Any:
         function = getattr(self._lib, name)
-        if name in MADE:
-            function = self._counting(function, MADE[name], 1)
-        elif name in GONE:
-            function = self._counting(function, GONE[name], -1)
+        if name in COUNTED:
+            function = self._counting(function, *COUNTED[name])
         elif name == "vkDestroyDevice":
             function = self._closing(function)
         setattr(self, name, function)
