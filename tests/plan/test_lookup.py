@@ -2,11 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
-from collections.abc import Callable
-from pathlib import Path
-
 import numpy as np
 import pytest
 
@@ -20,6 +15,7 @@ from rasptorch.runtime.vulkan.access import Abilities
 from rasptorch.runtime.vulkan.descriptors import NO_FORMAT
 from tests.support.compare import assert_close
 from tests.support.counting import counting
+from tests.support.spirv import Check
 
 from .looking import arrays, bindings, here, kinds, planned
 
@@ -141,25 +137,10 @@ def test_more_elements_than_a_piece(device: str) -> None:
 ABILITIES = {"all": Abilities(True, True, True, True), "least": Abilities(False, False, False, False)}
 
 
-@pytest.fixture
-def valid(tmp_path: Path) -> Callable[[bytes], None]:
-    program = shutil.which("spirv-val")
-    if program is None:
-        pytest.fail("spirv-val is missing: install the package spirv-tools (tools/setup.sh does)")
-
-    def check(module: bytes) -> None:
-        path = tmp_path / "module.spv"
-        path.write_bytes(module)
-        done = subprocess.run([program, "--target-env", "vulkan1.2", str(path)], capture_output=True, text=True, timeout=60)
-        assert not done.returncode, done.stdout + done.stderr
-
-    return check
-
-
 @pytest.mark.parametrize("abilities", ABILITIES)
 @pytest.mark.parametrize("how", [elementwise.TABLE, elementwise.ALONG])
 @pytest.mark.parametrize("each", [1, 4])
-def test_modules(abilities: str, how: str, each: int, valid: Callable[[bytes], None]) -> None:
+def test_modules(abilities: str, how: str, each: int, valid: Check) -> None:
     """With a check of the index in the same kernel, and a program long enough for a loop."""
     for dtype in (dtypes.bool_, dtypes.uint8, dtypes.int32, dtypes.int64, dtypes.float16, dtypes.bfloat16, dtypes.float32):
         for long in (False, True):

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import shutil
-import subprocess
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,20 +16,11 @@ from rasptorch.runtime.vulkan.access import Abilities, texel_formats
 from rasptorch.runtime.vulkan.convolution_tiles import ConvTile
 from rasptorch.runtime.vulkan.descriptors import NO_FORMAT
 from rasptorch.runtime.vulkan.division import division
+from tests.support.spirv import Check
 
 EVERYTHING = Abilities(storage8=True, storage16=True, int64=True, preserve_nan=True)
 LEAST = Abilities(storage8=False, storage16=False, int64=False, preserve_nan=False)
 FLOATS = (dt.float32, dt.float16, dt.bfloat16)
-
-
-def check(module: bytes, folder: Path) -> None:
-    program = shutil.which("spirv-val")
-    if program is None:
-        pytest.fail("spirv-val is missing: install the package spirv-tools (tools/setup.sh does)")
-    path = folder / "module.spv"
-    path.write_bytes(module)
-    done = subprocess.run([program, "--target-env", "vulkan1.2", str(path)], capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def format_of(dtype: DType, texels: bool) -> int:
@@ -42,7 +30,7 @@ def format_of(dtype: DType, texels: bool) -> int:
 
 @pytest.mark.parametrize("dtype", [*FLOATS, dt.float64], ids=lambda dtype: dtype.name)
 @pytest.mark.parametrize("abilities", [EVERYTHING, LEAST], ids=["everything", "least"])
-def test_convolutions_are_valid(dtype: DType, abilities: Abilities, tmp_path: Path) -> None:
+def test_convolutions_are_valid(dtype: DType, abilities: Abilities, valid: Check) -> None:
     wide = dt.float32 if dtype in (dt.float16, dt.bfloat16) else dtype
     plain = Program((wide,), (), (), (0,))
     after = Program((dtype, dtype), (dtype,), (step("add", dtype, (0, 1)), step("mul", dtype, (3, 2))), (3, 4))
@@ -54,20 +42,20 @@ def test_convolutions_are_valid(dtype: DType, abilities: Abilities, tmp_path: Pa
             tile = ConvTile(height, steps, fixed, bordered, phased, swapped, partial)
             epilogue, bindings = (plain, (0, 1, 2)) if partial else (after, (0, 1, 2, 3, 2))
             key = convolution.ConvKey(tile, 8, dtype, epilogue, bindings, (format_, format_), partial)
-            check(convolution.emit(key, abilities), tmp_path)
+            valid(convolution.emit(key, abilities))
 
 
 @pytest.mark.parametrize("dtype", [*FLOATS, dt.float64], ids=lambda dtype: dtype.name)
 @pytest.mark.parametrize("abilities", [EVERYTHING, LEAST], ids=["everything", "least"])
-def test_pooling_and_resampling_are_valid(dtype: DType, abilities: Abilities, tmp_path: Path) -> None:
+def test_pooling_and_resampling_are_valid(dtype: DType, abilities: Abilities, valid: Check) -> None:
     for texels in (False, True):
         format_, numbers = format_of(dtype, texels), format_of(dt.int32, texels)
         for shader in (pooling.FORWARD, pooling.BACK, pooling.PICK):
             formats = (format_,) if shader == pooling.FORWARD else (format_, numbers)
-            check(pooling.emit(pooling.PoolKey(shader, dtype, (0, 1, 2), formats), abilities), tmp_path)
+            valid(pooling.emit(pooling.PoolKey(shader, dtype, (0, 1, 2), formats), abilities))
         for mode, adjoint in itertools.product((NEAREST, NEAREST_EXACT, LINEAR, CORNERS, AREA), (False, True)):
             key = resampling.ResampleKey(dtype, mode, adjoint, (0, 1), (format_,))
-            check(resampling.emit(key, abilities), tmp_path)
+            valid(resampling.emit(key, abilities))
 
 
 def test_division_is_exact() -> None:

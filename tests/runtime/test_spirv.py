@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
@@ -35,8 +32,7 @@ from rasptorch.runtime.vulkan.spirv import (
     instructions,
 )
 from rasptorch.runtime.vulkan.values import Value, polynomial
-
-Check = Callable[[bytes], None]
+from tests.support.spirv import Check
 
 # What drivers compute well enough: everything else of GLSL.std.450 has own code.
 ALLOWED_EXT = {
@@ -51,24 +47,6 @@ OPERANDS = [
     for dtype in dtypes.ALL
     if supported(opcode, dtype, int64=True, float64=True)
 ]
-
-
-@pytest.fixture
-def valid(tmp_path: Path) -> Check:
-    program = shutil.which("spirv-val")
-    if program is None:
-        pytest.fail("spirv-val is missing: install the package spirv-tools (tools/setup.sh does)")
-
-    def check(module: bytes) -> None:
-        path = tmp_path / "module.spv"
-        path.write_bytes(module)
-        done = subprocess.run(
-            [program, "--target-env", "vulkan1.2", str(path)], capture_output=True, text=True, timeout=60
-        )
-        if done.returncode:
-            raise AssertionError(done.stdout + done.stderr)
-
-    return check
 
 
 def element(m: Module, dtype: DType) -> tuple[int, int]:
