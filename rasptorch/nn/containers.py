@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, TypeVar, overload
+from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from ..tensor import Tensor
 from .module import Module
 from .parameter import Parameter
 
 N = TypeVar("N", bound="_Numbered")
+V = TypeVar("V")
 
 
 class _Numbered(Module):
@@ -130,59 +131,70 @@ class ModuleList(_Numbered):
         return ModuleList([*self, *modules])
 
 
-class ModuleDict(Module):
+class _Keyed(Module, Generic[V]):
+    """A dictionary whose values are registered with the module, in the table called ``_table``; keys are their names."""
+
+    _table: ClassVar[str]
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        raise NotImplementedError(f"{type(self).__name__} does not define __setitem__()")
+
+    @property
+    def _held(self) -> dict[str, V]:
+        held: dict[str, V] = getattr(self, self._table)
+        return held
+
+    def __getitem__(self, key: str) -> V:
+        return self._held[key]
+
+    def __delitem__(self, key: str) -> None:
+        del self._held[key]
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._held)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._held
+
+    def keys(self) -> Iterable[str]:
+        return self._held.keys()
+
+    def values(self) -> Iterable[V]:
+        return self._held.values()
+
+    def items(self) -> Iterable[tuple[str, V]]:
+        return self._held.items()
+
+    def update(self, entries: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
+        """Add or replace entries."""
+        for key, value in entries.items() if isinstance(entries, (Mapping, _Keyed)) else entries:
+            self[key] = value
+
+    def pop(self, key: str) -> V:
+        """Take an entry out and return it. Raises `KeyError` where there is none."""
+        return self._held.pop(key)
+
+    def clear(self) -> None:
+        """Take all entries out."""
+        self._held.clear()
+
+
+class ModuleDict(_Keyed[Module]):
     """A dictionary whose values are parts of the module that holds it; keys are their names."""
+
+    _table = "_modules"
 
     def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
         super().__init__()
         self.update(modules)
 
-    def __getitem__(self, key: str) -> Module:
-        module = self._modules[key]
-        assert module is not None  # __setitem__ and update refuse None
-        return module
-
-    def __setitem__(self, key: str, module: Module) -> None:
-        if not isinstance(module, Module):
-            raise TypeError(f"ModuleDict: {key!r} must be a Module, got {type(module).__name__}")
-        self.add_module(key, module)
-
-    def __delitem__(self, key: str) -> None:
-        del self._modules[key]
-
-    def __len__(self) -> int:
-        return len(self._modules)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._modules)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._modules
-
-    def keys(self) -> Iterable[str]:
-        return self._modules.keys()
-
-    def values(self) -> Iterable[Module]:
-        return [self[key] for key in self._modules]
-
-    def items(self) -> Iterable[tuple[str, Module]]:
-        return [(key, self[key]) for key in self._modules]
-
-    def update(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]]) -> None:
-        """Add or replace parts."""
-        pairs = modules.items() if isinstance(modules, (Mapping, ModuleDict)) else modules
-        for key, module in pairs:
-            self[key] = module
-
-    def pop(self, key: str) -> Module:
-        """Take a part out and return it."""
-        module = self[key]
-        del self[key]
-        return module
-
-    def clear(self) -> None:
-        """Take all parts out."""
-        self._modules.clear()
+    def __setitem__(self, key: str, value: Module) -> None:
+        if not isinstance(value, Module):
+            raise TypeError(f"ModuleDict: {key!r} must be a Module, got {type(value).__name__}")
+        self.add_module(key, value)
 
 
 class ParameterList(Module):
@@ -240,53 +252,17 @@ class ParameterList(Module):
         )
 
 
-class ParameterDict(Module):
+class ParameterDict(_Keyed[Tensor]):
     """A dictionary of parameters of the module that holds it; keys are their names, plain tensors become parameters."""
+
+    _table = "_parameters"
 
     def __init__(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         super().__init__()
         self.update(parameters)
 
-    def __getitem__(self, key: str) -> Tensor:
-        parameter = self._parameters[key]
-        assert parameter is not None  # __setitem__ makes parameters of everything
-        return parameter
-
     def __setitem__(self, key: str, value: Any) -> None:
         self.register_parameter(key, value if isinstance(value, Parameter) else Parameter(value))
-
-    def __delitem__(self, key: str) -> None:
-        del self._parameters[key]
-
-    def __len__(self) -> int:
-        return len(self._parameters)
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._parameters)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._parameters
-
-    def keys(self) -> Iterable[str]:
-        return self._parameters.keys()
-
-    def values(self) -> Iterable[Tensor]:
-        return [self[key] for key in self._parameters]
-
-    def items(self) -> Iterable[tuple[str, Tensor]]:
-        return [(key, self[key]) for key in self._parameters]
-
-    def update(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
-        """Add or replace parameters."""
-        pairs = parameters.items() if isinstance(parameters, (Mapping, ParameterDict)) else parameters
-        for key, value in pairs:
-            self[key] = value
-
-    def pop(self, key: str) -> Tensor:
-        """Take a parameter out and return it."""
-        parameter = self[key]
-        del self[key]
-        return parameter
 
     def extra_repr(self) -> str:
         return "\n".join(f"({key}): Parameter of {p.dtype.name}, shape {list(p.shape)}, on {p.device}" for key, p in self.items())

@@ -142,6 +142,8 @@ def test_dictionaries_and_lists_of_parameters() -> None:
     made["c"] = rt.ones(4)
     del made["b"]
     assert list(made) == ["c"] and "Parameter of float32, shape [4]" in repr(made)
+    made.clear()
+    assert len(made) == 0 and list(made.parameters()) == []
     listed = nn.ParameterList([rt.ones(1), rt.ones(2)])
     listed += [rt.ones(3)]
     assert len(listed) == 3 and [p.shape for p in listed[1:]] == [(2,), (3,)] and listed[1:][0] is listed[1]
