@@ -6,9 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ..autograd.mode import no_grad
+from ..ops.transfer import destination
 from ..ops.transfer import to as moved
 from ..runtime import dtype as dt
-from ..runtime.device import Device
 from ..tensor import Tensor
 from .backward_hooks import HookedCall
 from .forward_hooks import added, changed_arguments, wants_kwargs
@@ -311,20 +311,14 @@ class Module:
                         module._buffers[name] = change(buffer)
         return self
 
-    def to(self: M, *args: Any, device: Any = None, dtype: Any = None) -> M:
-        """Move to a device and/or convert floating-point parameters and buffers: ``to(device)``,
-        ``to(dtype)``, both, or ``to(tensor)``.
+    def to(self: M, *args: Any, device: Any = None, dtype: Any = None, non_blocking: bool = False) -> M:
+        """Move to a device and/or convert floating-point parameters and buffers: ``to(device)``, ``to(dtype)``, both, or
+        ``to(tensor)``. Returns the module.
 
-        Works in place: parameters stay the same objects. Moving between devices waits for the values.
+        Works in place: parameters stay the same objects. Moving between devices waits for the values, whatever ``non_blocking``
+        says; in a Trio task it raises `BlockingInTrio`. Raises `TypeError` for a dtype that is not floating-point.
         """
-        for arg in args:
-            if isinstance(arg, Tensor):
-                device, dtype = arg.device, arg.dtype
-            elif isinstance(arg, Device) or (isinstance(arg, str) and arg not in dt.BY_NAME):
-                device = arg
-            elif arg is not None:
-                dtype = arg
-        wanted = None if dtype is None else dt.as_dtype(dtype)
+        device, wanted, _ = destination(args, device, dtype)
         if wanted is not None and not wanted.is_floating_point:
             raise TypeError(
                 f"{type(self).__name__}.to: a module can only become a floating-point type, not {wanted.name}"

@@ -84,25 +84,29 @@ def to(x: Tensor, *args: Any, device: Any = None, dtype: Any = None, non_blockin
     ``copy=True`` makes a new tensor in any case. Moving between devices waits for the value, whatever ``non_blocking`` says; inside a
     Trio task await it and make a tensor from that instead.
     """
+    device, dtype, flags = destination(args, device, dtype)
+    out = _converted(x, device, dtype)
+    return views.clone(out) if (copy or flags[1:] == (True,)) and out is x else out
+
+
+def destination(args: tuple[Any, ...], device: Any = None, dtype: Any = None) -> tuple[Any, DType | None, tuple[bool, ...]]:
+    """Where ``to(*args)`` leads: device (None: stay), dtype (None: as it is); and its flags, ``non_blocking`` and ``copy``, if given."""
     args, flags = args[:2], args[2:]  # to(device, dtype, non_blocking, copy), or one less with a dtype or a tensor
     if args and isinstance(args[-1], bool):
         args, flags = args[:-1], (args[-1], *flags)
     if len(flags) > 2 or not all(isinstance(flag, bool) for flag in flags):
         raise TypeError("to takes a device, a dtype or both, or a tensor; then non_blocking and copy")
-    copy = copy or (len(flags) == 2 and flags[1])
-    out = _converted(x, args, device, dtype)
-    return views.clone(out) if copy and out is x else out
-
-
-def _converted(x: Tensor, args: tuple[Any, ...], device: Any, dtype: Any) -> Tensor:
     for arg in args:
         if isinstance(arg, Tensor):
             device, dtype = arg.device, arg.dtype
         elif isinstance(arg, Device) or (isinstance(arg, str) and arg not in dt.BY_NAME):
             device = arg
-        else:
+        elif arg is not None:
             dtype = arg
-    wanted: DType | None = None if dtype is None else dt.as_dtype(dtype)
+    return device, None if dtype is None else dt.as_dtype(dtype), flags
+
+
+def _converted(x: Tensor, device: Any, wanted: DType | None) -> Tensor:
     if wanted is not None and wanted is not x.dtype and (device is None or not _narrowing_first(x, wanted)):
         x = views.cast(x, wanted)
         wanted = None

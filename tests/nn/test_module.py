@@ -250,7 +250,7 @@ def test_to_a_dtype_leaves_integers() -> None:
     net.register_buffer("count", rt.zeros(1, dtype=rt.int64))
     assert net.double().scale.dtype is rt.float64 and net.count.dtype is rt.int64
     assert net.half().first.weight.dtype is rt.float16
-    assert net.to("cpu", rt.float32).seen.dtype is rt.float32
+    assert net.to("cpu", rt.float32, True).seen.dtype is rt.float32 and net.to("cpu", non_blocking=True) is net
     assert net.to(rt.ones(1, dtype=rt.float64)).seen.dtype is rt.float64
     assert net.float()(rt.ones(1, 3)).dtype is rt.float32
     with pytest.raises(TypeError, match="floating-point"):
