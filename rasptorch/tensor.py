@@ -34,7 +34,8 @@ class Tensor:
     """An array of numbers on a device, with gradients if asked for.
 
     ``Tensor(data, dtype=None, device=None, requires_grad=False)`` copies ``data``: numbers, nested lists, arrays, anything with
-    ``__array__``. Floating-point lists become float32, integers int64. ``device`` is ``"cpu"`` or ``"gpu"``.
+    ``__array__``. Lists of floating-point numbers become float32, of integers int64, of booleans bool. ``device`` is ``"cpu"``,
+    ``"gpu"`` or ``"vulkan:N"``.
     """
 
     # `_is_parameter` is set on parameters only (see `nn.Parameter`): making other tensors does not pay for it.
@@ -87,40 +88,48 @@ class Tensor:
     # -- what it is -----------------------------------------------------------------------------------------------
     @property
     def shape(self) -> Shape:
+        """The length of each dimension: a tuple, ``()`` for a single number."""
         return self.layout.shape
 
     @property
     def dtype(self) -> DType:
+        """The type of the elements, as ``rasptorch.float32``."""
         return self.layout.dtype
 
     @property
     def device(self) -> Device:
+        """Where the elements are."""
         return self.layout.device
 
     @property
     def ndim(self) -> int:
+        """How many dimensions there are."""
         return len(self.layout.shape)
 
     @property
     def is_leaf(self) -> bool:
+        """Whether no recorded operation made this tensor: backward sets ``.grad`` of leaves only."""
         return self.node is None
 
     @property
     def grad_fn(self) -> Node | None:
+        """The node of the tape that this tensor came from; None for a leaf."""
         return self.node
 
     def size(self, dim: int | None = None) -> Any:
-        """The shape, or the length of one dimension."""
+        """The shape, or the length of dimension ``dim`` (negative: from the end). `IndexError` where there is no such dimension."""
         return self.layout.shape if dim is None else self.layout.shape[_axis("size", dim, self.ndim)]
 
     def dim(self) -> int:
+        """How many dimensions there are: ``ndim``."""
         return len(self.layout.shape)
 
     def numel(self) -> int:
+        """How many elements there are."""
         return self.layout.numel
 
     def stride(self, dim: int | None = None) -> Any:
-        """Strides in elements."""
+        """The steps between neighbours along each dimension, in elements; or the one along ``dim``."""
         return self.layout.strides if dim is None else self.layout.strides[_axis("stride", dim, self.ndim)]
 
     def element_size(self) -> int:
@@ -128,6 +137,7 @@ class Tensor:
         return self.layout.dtype.itemsize
 
     def is_contiguous(self) -> bool:
+        """Whether the elements lie in row-major order without gaps."""
         return self.layout.contiguous
 
     def __len__(self) -> int:
@@ -144,7 +154,10 @@ class Tensor:
 
     # -- gradients ------------------------------------------------------------------------------------------------
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
-        """Start (or stop) recording what is done with this leaf."""
+        """Start (or stop) recording what is done with this tensor, in place; returns it.
+
+        Raises `RasptorchError` for a dtype without gradients, and when recording is to stop on a tensor that is no leaf.
+        """
         if requires_grad and not self.layout.dtype.is_floating_point:
             raise RasptorchError(f"only floating-point tensors can require gradients, this one is {self.layout.dtype.name}")
         if not requires_grad and self.node is not None:
@@ -158,7 +171,9 @@ class Tensor:
     ) -> None:  # fmt: skip
         """Add the gradient of this tensor into ``.grad`` of the leaves it came from, or of ``inputs`` only. Only enqueues.
 
-        ``gradient`` has this tensor's shape; it may be left out for one element.
+        ``gradient`` has this tensor's shape and device; it may be left out for one element. The tape is let go of, unless
+        ``retain_graph`` (by default ``create_graph``, which records the gradients' own computation) says to keep it. Raises
+        `GraphError` where there is nothing to differentiate, `SavedTensorError` where a value that is needed was changed in place.
         """
         from .autograd.engine import backward
 
@@ -192,13 +207,15 @@ class Tensor:
         self.storage, self.offset, self.layout, self.is_view = value.storage, value.offset, value.layout, value.is_view
 
     def detach_(self) -> Tensor:
+        """Forget where this tensor came from, in place; returns it, a leaf that does not require gradients."""
         self.node, self.requires_grad = None, False
         return self
 
     def register_hook(self, hook: Callable[[Tensor], Tensor | None]) -> RemovableHandle:
         """Call ``hook(gradient)`` when this tensor's gradient is complete; what it returns, if not None, replaces it.
 
-        The handle that comes back takes the hook away: ``handle.remove()``.
+        The handle that comes back takes the hook away: ``handle.remove()``. Raises `GradientRefused` (a `RuntimeError`) where this
+        tensor does not require gradients.
         """
         return RemovableHandle(self._hooks("register_hook").gradient, hook)
 
@@ -231,7 +248,10 @@ class Tensor:
 
     # -- to the host ----------------------------------------------------------------------------------------------
     def readback(self) -> Readback[NDArray[Any]]:
-        """The values on their way to the host: ``await`` it, or ``.wait()`` in a thread."""
+        """The values on their way to the host, as a NumPy array of this shape: ``await`` it, or ``.wait()`` in a thread.
+
+        Returns at once; later changes in place do not show in it. bfloat16 becomes float32.
+        """
         from .ops.transfer import readback_array
 
         return readback_array(self)
@@ -244,22 +264,27 @@ class Tensor:
     else:
 
         def numpy(self, *, force=False):
-            """The values as a NumPy array that the caller owns; in a Trio task: ``await t.numpy()``.
+            """The values as a NumPy array that the caller owns, of this shape and dtype (bfloat16: float32); in a Trio task:
+            ``await t.numpy()``.
 
-            An error for a tensor that requires gradients, which the array would not have; ``force=True`` says that this is meant.
+            `GradientRefused` (a `RuntimeError`) for a tensor that requires gradients, which the array would not have; ``force=True``
+            says that this is meant.
             """
             if self.requires_grad and not force:
                 raise GradientRefused(_HAS_GRADIENT.format("numpy()"))
             return _now_or_later(self.readback())
 
         def item(self):
-            """The value of a tensor of one element as a Python number; in a Trio task: ``await t.item()``."""
+            """The value of a tensor of one element as a Python number; in a Trio task: ``await t.item()``.
+
+            `ShapeError` where there are more elements, or none.
+            """
             from .ops.transfer import readback_item
 
             return _now_or_later(readback_item(self))
 
         def tolist(self):
-            """The values as (nested) lists; in a Trio task: ``await t.tolist()``."""
+            """The values as lists, nested as deep as there are dimensions (a number for none); in a Trio task: ``await t.tolist()``."""
             from .ops.transfer import readback_list
 
             return _now_or_later(readback_list(self))

@@ -30,11 +30,13 @@ class DataLoader:
       of their own where uploads are commands). 0: a batch is made when it is asked for. The batches are the same.
     - ``seed`` (or ``generator``) decides order and random transforms: each pass takes one draw of the generator, two if it shuffles.
       Without either it is the generator that ``rasptorch.manual_seed`` seeds.
-    - ``collate_fn(items)`` makes a batch of arrays from a list of items. Then ``transform`` changes the inputs (the first entry of a
+    - ``collate_fn(items)`` makes a batch of arrays from a list of items; without one, items' entries are stacked, ``[n, ...]`` each,
+      and numbers become arrays of shape ``[n]``. Then ``transform`` changes the inputs (the first entry of a
       tuple, or the batch itself) and ``target_transform`` the second entry: functions of whole arrays, ``[n, ...]``.
 
     What a worker raises is raised by the loop, when the batch's turn comes, with the worker's traceback and notes that name the batch
-    and the item. ``pin_memory`` is accepted and changes nothing: uploads always start in memory that the device reads.
+    and the item. Options that do not go together raise `DataError` here. ``pin_memory`` is accepted and changes nothing: uploads always
+    start in memory that the device reads.
     """
 
     def __init__(
@@ -85,9 +87,11 @@ class DataLoader:
         return n if self.batch_size is None else batches_of(n, self.batch_size, self.drop_last)
 
     def __iter__(self) -> Batches:
+        """A new pass over the data, for scripts and threads."""
         return self.batches()
 
     def __aiter__(self) -> Batches:
+        """A new pass over the data, for Trio tasks: waiting for a batch lets other tasks run."""
         return self.batches()
 
     def batches(self, start: int = 0, device: str | Device | None = None) -> Batches:

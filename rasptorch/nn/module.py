@@ -21,10 +21,10 @@ M = TypeVar("M", bound="Module")
 
 
 class Module:
-    """Base class of everything in `rasptorch.nn`. Subclasses call ``super().__init__()`` first and define
-    ``forward``.
+    """Base class of everything in `rasptorch.nn`. Subclasses call ``super().__init__()`` first and define ``forward``.
 
-    Assigning a `Parameter` or a `Module` to an attribute registers it under that name.
+    Assigning a `Parameter` or a `Module` to an attribute registers it under that name; other tensors are registered by
+    `register_buffer`. ``training`` is changed by `train` and `eval`.
     """
 
     training: bool
@@ -116,7 +116,10 @@ class Module:
         return sorted({*super().__dir__(), *self._parameters, *self._buffers, *self._modules})
 
     def register_parameter(self, name: str, param: Tensor | None) -> None:
-        """Add a parameter under ``name``; None keeps the place."""
+        """Add a parameter under ``name``; None keeps the place.
+
+        Raises `TypeError` for what is no parameter, `KeyError` for names that are empty, have a dot in them or are taken.
+        """
         check_name(self, name, "parameter", self._parameters)
         if param is not None and not isinstance(param, Parameter):
             raise TypeError(
@@ -125,8 +128,9 @@ class Module:
         self._parameters[name] = param
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
-        """Add a tensor that is no parameter but follows ``.to`` and, if ``persistent``, is part of
-        ``state_dict``.
+        """Add a tensor that is no parameter but follows ``.to`` and, if ``persistent``, is part of ``state_dict``.
+
+        Errors as of `register_parameter`.
         """
         check_name(self, name, "buffer", self._buffers)
         if tensor is not None and not isinstance(tensor, Tensor):
@@ -137,7 +141,7 @@ class Module:
         (self._transient.discard if persistent else self._transient.add)(name)
 
     def register_module(self, name: str, module: Module | None) -> None:
-        """Add a part under ``name``; it becomes an attribute and a prefix of ``state_dict`` keys."""
+        """Add a part under ``name``; it becomes an attribute and a prefix of ``state_dict`` keys. Errors as of `register_parameter`."""
         check_name(self, name, "module", self._modules)
         if module is not None and not isinstance(module, Module):
             raise TypeError(
@@ -270,14 +274,14 @@ class Module:
 
     # -- changing all of it ----------------------------------------------------------------------------------
     def apply(self: M, fn: Callable[[Module], Any]) -> M:
-        """Call ``fn`` on every part, then on this module."""
+        """Call ``fn`` on every part, then on this module, as to fill parameters. Returns the module."""
         for module in self.children():
             module.apply(fn)
         fn(self)
         return self
 
     def train(self: M, mode: bool = True) -> M:
-        """Switch to training (or evaluation) in every part: dropout and the like ask for it."""
+        """Switch to training (or evaluation) in every part: dropout and batch normalisation ask for it. Returns the module."""
         if not isinstance(mode, bool):
             raise ValueError(f"train: mode is True or False, got {mode!r}")
         for module in self.modules():
@@ -289,7 +293,7 @@ class Module:
         return self.train(False)
 
     def requires_grad_(self: M, requires_grad: bool = True) -> M:
-        """Start (or stop) recording gradients for every parameter."""
+        """Start (or stop) recording gradients for every parameter. Returns the module."""
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self

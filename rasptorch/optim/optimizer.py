@@ -56,7 +56,11 @@ class Optimizer:
             self.add_param_group(group)
 
     def add_param_group(self, param_group: Group) -> None:
-        """Add a group: ``{"params": tensor or iterable of them, option: value, ...}``."""
+        """Add a group: ``{"params": tensor or iterable of them, option: value, ...}``.
+
+        Raises `TypeError` for what is no such dictionary, `OptimizerError` for options that make no sense and for parameters that are
+        not leaves or are in a group already.
+        """
         if not isinstance(param_group, dict) or "params" not in param_group:
             raise TypeError('a parameter group is a dictionary with an entry "params"')
         given = param_group["params"]
@@ -91,13 +95,14 @@ class Optimizer:
 
     # -- stepping --------------------------------------------------------------------------------------------
     def zero_grad(self, set_to_none: bool = True) -> None:
-        """Drop every gradient, or with ``set_to_none=False`` overwrite it with zeros."""
+        """Drop the gradients of all groups' parameters, or with ``set_to_none=False`` overwrite them with zeros."""
         clear_gradients((p for group in self.param_groups for p in group["params"]), set_to_none)
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Change every parameter that has a gradient, and submit what has been gathered.
+        """Change every parameter that has a gradient, and submit what has been gathered. Waits for nothing.
 
-        ``closure``, if given, computes loss and gradients anew; what it returns is returned.
+        ``closure``, if given, is called first, with gradients recorded: it computes loss and gradients anew, and what it returns is
+        returned.
         """
         loss = None
         if closure is not None:
@@ -187,8 +192,8 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take over options and state, also PyTorch's: tensors are copied to each parameter's device and
-        dtype.
+        """Take over options and state, also PyTorch's: tensors are copied to each parameter's device and dtype (counts of steps:
+        float32).
 
         Raises `OptimizerError` when the groups differ in number or size; nothing is changed then.
         """

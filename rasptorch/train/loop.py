@@ -71,7 +71,11 @@ class _Log(NamedTuple):
 
 
 class Training:
-    """A model, its optimiser and how far they are: what callbacks are given."""
+    """A model, its optimiser and how far they are: what callbacks are given.
+
+    ``epoch`` counts from 1; ``batch`` and ``step`` are the steps done, in this epoch and in all. ``loss`` and ``metrics`` hold sums on
+    the device; ``history`` has the figures of the epochs that are over. ``stop()`` ends the training.
+    """
 
     def __init__(self, model: Any, optimizer: Any, train_loader: Iterable[Any], options: Options, interrupts: Interrupts) -> None:
         self.model = model
@@ -107,7 +111,10 @@ class Training:
 
     # -- from beginning to end ------------------------------------------------------------------------------------
     def run(self) -> Steps[History]:
-        """The whole training."""
+        """The whole training, from a checkpoint on if there is one: the requests to be answered, then the history.
+
+        An interruption between two steps writes a checkpoint, if one was asked for, and is raised again.
+        """
         yield from self._prepare()
         self._call("on_train_begin")
         try:
