@@ -15,9 +15,11 @@ Job = tuple[int, Any]  # the batch's number, and the indices (or, of an iterable
 class Batches:
     """Go through it with ``for`` or, in a Trio task, ``async for``. ``number`` is that of the batch that comes next.
 
-    The threads end when the last batch was taken, when making one raised, and when the iterator is closed or dropped (so leaving
-    the loop early is enough). ``with iter(loader) as batches:`` and ``async with aiter(loader) as batches:`` also wait at the end
-    of the block until they are gone.
+    The threads end when the last batch was taken, when making one raised, and when the iterator is closed or dropped, so leaving the
+    loop early is enough: when a plain loop is left by ``break`` or an exception, they are gone at its next line. That is waited for
+    5 seconds, and a warning names those that are still at a batch. Under Trio it is not waited for, only the run ends after them.
+    ``with iter(loader) as batches:`` and ``async with aiter(loader) as batches:`` wait at the end of the block, in any case and for
+    as long as it takes.
     """
 
     def __init__(self, jobs: Iterator[Job], make: Callable[[Job], Any], workers: int, ahead: int, first: int = 0) -> None:

@@ -1,14 +1,20 @@
 """Results made ahead of time by threads, handed out in order.
 
 Threads know only the `Prefetcher`, never who takes the results: when that goes away without a word, they are told to stop all the
-same. At most ``ahead`` results are made and not yet taken, however quick the threads are.
+same, and waited for. At most ``ahead`` results are made and not yet taken, however quick the threads are.
 """
 
 from __future__ import annotations
 
+import _thread
+import atexit
+import os
 import sys
 import threading
+import warnings
+import weakref
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
 from ..runtime.errors import BlockingInTrio
@@ -16,6 +22,14 @@ from ..runtime.waiting import in_trio_task
 
 J = TypeVar("J")
 T = TypeVar("T")
+
+# Seconds that a finaliser, and the end of the program, wait for what threads are at. They run at any line, also one that holds a lock
+# that a thread needs, so they may not wait for ever.
+PATIENCE = 5.0
+_AGAIN = 0.05  # seconds until a Ctrl-C that came in a finaliser, which no exception can leave, comes again
+_running: weakref.WeakSet[Prefetcher[Any, Any]] = weakref.WeakSet()
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_running.clear)  # a child has none of the threads
 
 
 class NoMore(Exception):
@@ -49,6 +63,7 @@ class Prefetcher(Generic[J, T]):
         self._threads = [
             threading.Thread(target=self._work, name=f"loader worker {k + 1}", daemon=True) for k in range(workers)
         ]
+        _running.add(self)
         for thread in self._threads:
             thread.start()
 
@@ -181,9 +196,46 @@ class Prefetcher(Generic[J, T]):
                     event = self._event()
                 await event.wait()
 
+    def join_within(self, seconds: float) -> bool:
+        """Wait until the threads have ended, no longer than ``seconds`` in all: whether they have."""
+        deadline = monotonic() + seconds
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - monotonic()))
+        return not any(thread.is_alive() for thread in self._threads)
+
     def abandon(self) -> None:
-        """From ``__del__``: stop; under Trio, the run does not end before the threads have."""
+        """From ``__del__``: stop and wait, up to `PATIENCE`. Under Trio nothing blocks: the run does not end before the threads have."""
+        if sys.is_finalizing():
+            return  # `_end_all` was here before; threads are frozen now, maybe with the lock
         self.stop()
         trio: Any = sys.modules.get("trio")
         if trio is not None and trio.lowlevel.in_trio_run():
             trio.lowlevel.spawn_system_task(self.join_async)
+        elif threading.current_thread() not in self._threads:  # one of these may be what the others wait for
+            self._join_in_finaliser()
+
+    def _join_in_finaliser(self) -> None:
+        try:
+            ended = self.join_within(PATIENCE)
+        except KeyboardInterrupt:
+            threading.Timer(_AGAIN, _thread.interrupt_main).start()
+            return
+        if not ended:
+            busy = ", ".join(thread.name for thread in self._threads if thread.is_alive())
+            warnings.warn(
+                f"a loader was left before its end, and {busy} did not finish a batch within {PATIENCE:g} s: it ends when that is made. "
+                "`with iter(loader) as batches:` waits for as long as it takes",
+                RuntimeWarning,
+                stacklevel=3,
+            )
+
+
+@atexit.register
+def _end_all() -> None:
+    """No thread works on while the interpreter, and the devices with it, go away."""
+    deadline = monotonic() + PATIENCE
+    left = list(_running)
+    for prefetcher in left:
+        prefetcher.stop()
+    for prefetcher in left:
+        prefetcher.join_within(max(0.0, deadline - monotonic()))

@@ -13,7 +13,7 @@ import pytest
 import rasptorch as rt
 from rasptorch import data
 from rasptorch.runtime import settings
-from tests.support.manual import PATIENCE, started
+from tests.support.manual import PATIENCE
 
 WORKERS = (0, 1, 4)
 ROWS = np.arange(20, dtype=np.float32).reshape(10, 2)
@@ -153,32 +153,6 @@ def test_an_empty_dataset(workers: int) -> None:
 def test_drop_last(workers: int) -> None:
     loader = data.DataLoader(Recorder(7), 3, drop_last=True, num_workers=workers)
     assert [len(labels) for _, labels in loader] == [3, 3] and len(loader) == 2
-
-
-@pytest.mark.parametrize("workers", [1, 4])
-def test_leaving_the_loop_ends_the_threads(workers: int) -> None:
-    ds = Recorder(1000)
-    for _ in data.DataLoader(ds, 2, num_workers=workers):
-        break
-    until(lambda: not threads())
-    assert len(ds.fetched) < 50
-    batches = iter(data.DataLoader(ds, 2, num_workers=workers))
-    next(batches)
-    batches.close()
-    assert not threads()
-    assert list(batches) == []
-
-
-def test_closing_waits_for_what_a_thread_is_at() -> None:
-    ds = Recorder(10)
-    ds.gate.clear()
-    batches = iter(data.DataLoader(ds, 2, num_workers=2))
-    closing = started(batches.close)
-    sleep(0.02)
-    assert not closing.done()
-    ds.gate.set()
-    closing.result(PATIENCE)
-    assert not threads()
 
 
 @pytest.mark.parametrize("workers", WORKERS)
