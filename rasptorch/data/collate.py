@@ -6,23 +6,46 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ..ops.creation import tensor
 from ..ops.joining import stack
+from ..runtime import dtype as dt
 from ..runtime.device import Device
 from ..tensor import Tensor
 from .errors import DataError
 
 
+class BFloat16:
+    """bfloat16 values on the host, where NumPy has no such dtype: ``values`` are the same numbers in float32."""
+
+    __slots__ = ("values",)
+
+    def __init__(self, values: NDArray[np.float32]) -> None:
+        self.values = values
+
+
+def plain(value: Any) -> Any:
+    """What functions of arrays are given: of bfloat16 values the float32 array."""
+    return value.values if isinstance(value, BFloat16) else value
+
+
+def changed(value: Any, change: Callable[[Any], Any]) -> Any:
+    """``change(value)``; what was bfloat16 and came back as a float32 array is bfloat16 again."""
+    result = change(plain(value))
+    again = isinstance(value, BFloat16) and isinstance(result, np.ndarray) and result.dtype == np.float32
+    return BFloat16(result) if again else result
+
+
 def default_collate(items: Sequence[Any]) -> Any:
     """Put items together: ``[...]`` each becomes ``[n, ...]``.
 
-    Arrays, and tensors of the cpu device, are stacked into an array; tensors of other devices into a tensor there. Numbers become
-    arrays (float32, int64, bool). Tuples, lists and dictionaries are put together entry by entry, strings stay a list.
+    Arrays, and tensors of the cpu device, are stacked into an array; tensors of other devices, and bfloat16 ones, into a tensor there.
+    Numbers become arrays (float32, int64, bool). Tuples, lists and dictionaries are put together entry by entry, strings stay a list.
     """
     first = items[0]
     if isinstance(first, Tensor):
-        if first.device.name != "cpu":
+        if first.device.name != "cpu" or first.dtype is dt.bfloat16:
             return stack(list(items))
         return _stacked([item.readback().wait() for item in items])
     if isinstance(first, (np.ndarray, np.generic)) or (hasattr(first, "__array__") and hasattr(first, "dtype")):
@@ -73,6 +96,8 @@ def on_device(value: Any, device: Device) -> Any:
 
     Tensors of another device are moved, which waits for their values.
     """
+    if isinstance(value, BFloat16):
+        return tensor(value.values, dtype=dt.bfloat16, device=device)
     if isinstance(value, Tensor):
         return value if value.device is device else value.to(device)
     if isinstance(value, (np.ndarray, np.generic)) or (hasattr(value, "__array__") and hasattr(value, "dtype")):

@@ -14,6 +14,7 @@ from ..ops.random import Generator
 from ..runtime import dtype as dt
 from ..runtime.readback import Readback
 from ..tensor import Tensor
+from .collate import BFloat16
 from .errors import DataError
 from .randomness import permutation, take_key
 
@@ -61,7 +62,8 @@ class TensorDataset(Dataset[tuple[Any, ...]]):
     """Items are the rows of tensors or arrays of equal length: ``ds[i]`` is ``(t[i] for t in tensors)``.
 
     Batches are gathered on the host. Of tensors (``[n, ...]``) that takes the values they have now: reading them starts here and is
-    waited for when the first batch is made, also for tensors of a GPU.
+    waited for when the first batch is made, also for tensors of a GPU. Transforms get the values of bfloat16 tensors as float32 arrays;
+    batches of them are bfloat16.
     """
 
     def __init__(self, *tensors: Any) -> None:
@@ -71,8 +73,6 @@ class TensorDataset(Dataset[tuple[Any, ...]]):
         for t in self.tensors:
             if t.ndim == 0:
                 raise DataError("TensorDataset: tensors have a first dimension of items, one of these is 0-d")
-            if isinstance(t, Tensor) and t.dtype is dt.bfloat16:
-                raise DataError("TensorDataset: bfloat16 cannot be gathered on the host; convert with .to(rasptorch.float32)")
         if len({len(t) for t in self.tensors}) > 1:
             raise DataError(f"TensorDataset: tensors of equal length are needed, got {[len(t) for t in self.tensors]}")
         self._columns: list[NDArray[Any] | Readback[NDArray[Any]]] = [
@@ -84,7 +84,9 @@ class TensorDataset(Dataset[tuple[Any, ...]]):
 
     def __getitems__(self, indices: Sequence[int]) -> Collated:
         rows = np.asarray(indices, np.intp)
-        return Collated(tuple((c.wait() if isinstance(c, Readback) else c)[rows] for c in self._columns))
+        arrays = [(c.wait() if isinstance(c, Readback) else c)[rows] for c in self._columns]
+        narrow = [isinstance(t, Tensor) and t.dtype is dt.bfloat16 for t in self.tensors]
+        return Collated(tuple(BFloat16(a) if short else a for a, short in zip(arrays, narrow, strict=True)))
 
     def __len__(self) -> int:
         return len(self.tensors[0])

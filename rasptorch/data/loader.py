@@ -12,7 +12,7 @@ from ..ops.random import Generator, default_generator
 from ..runtime.device import Device
 from ..runtime.stream import Stream
 from .batches import Batches, Job
-from .collate import default_collate, mapped, on_device
+from .collate import changed, default_collate, mapped, on_device, plain
 from .dataset import Collated, IterableDataset, fetch
 from .errors import DataError
 from .randomness import Key, making_batch, take_key
@@ -184,11 +184,11 @@ class _Maker:
         if not isinstance(batch, (tuple, list)):
             if targets is not None:
                 raise DataError("target_transform changes the second entry of a batch, and these batches are no tuples")
-            return batch if inputs is None else inputs(batch)
+            return batch if inputs is None else changed(batch, inputs)
         entries = list(batch)
         for k, change in enumerate((inputs, targets)):
             if change is not None:
-                entries[k] = change(entries[k])
+                entries[k] = changed(entries[k], change)
         return tuple(entries)
 
     def _described(self, part: Any) -> str:
@@ -200,7 +200,7 @@ class _Maker:
 
 def _listed(items: Any) -> Any:
     """For a collate function of the user's, also a whole batch comes as a list of items."""
-    return list(zip(*items.batch, strict=True)) if isinstance(items, Collated) else items
+    return list(zip(*map(plain, items.batch), strict=True)) if isinstance(items, Collated) else items
 
 
 def _as_is(item: Any) -> Any:
