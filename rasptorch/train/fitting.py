@@ -55,7 +55,8 @@ def fit(
       target: tensors, arrays, also PyTorch's. Inputs in a tuple or a dictionary become the model's arguments.
     - ``target_transform(target)``: what loss and metrics get instead.
     - ``metrics``: `Accuracy()` and the like.
-    - ``scheduler``: its ``step`` is called after every epoch, with ``scheduler_every="step"`` after every step.
+    - ``scheduler``: its ``step`` is called after every epoch, with ``scheduler_every="step"`` after every step. One like
+      `ReduceLROnPlateau` gets ``val_loss``, or ``loss`` where there is no validation.
     - ``callbacks``: `Callback` objects, or functions of the training that are called after every epoch; ``early_stopping``: an
       `EarlyStopping`, or a number of epochs to be patient.
     - ``progress``: True for a bar on terminals (tqdm) and lines elsewhere, False for nothing, or a function that takes the lines.

@@ -335,6 +335,9 @@ def _check_options(options: Options) -> None:
         raise TrainingError(f"fit: epochs is a whole number of at least 0, got {options.epochs!r}")
     if options.scheduler_every not in ("epoch", "step"):
         raise TrainingError(f"fit: scheduler_every is 'epoch' or 'step', got {options.scheduler_every!r}")
+    if options.scheduler is not None and options.scheduler_every == "step" and _looks_at_a_figure(options.scheduler):
+        kind = type(options.scheduler).__name__
+        raise TrainingError(f"fit: {kind} looks at a loss, which is there once per epoch: leave scheduler_every='epoch'")
     for name in ("log_every", "max_steps"):
         value = getattr(options, name)
         if value is not None and value < 1:
@@ -379,10 +382,15 @@ def _checked_loss(loss: Any) -> Tensor:
     return loss.reshape(())
 
 
-def _step_scheduler(scheduler: Any, figures: Mapping[str, Any]) -> None:
-    """Schedulers that look at a figure (as ReduceLROnPlateau does) get the validation loss, or the loss where there is none."""
+def _looks_at_a_figure(scheduler: Any) -> bool:
+    """Whether it is one like ReduceLROnPlateau."""
     first = next(iter(inspect.signature(scheduler.step).parameters.values()), None)
-    if first is not None and first.name == "metrics":
+    return first is not None and first.name == "metrics"
+
+
+def _step_scheduler(scheduler: Any, figures: Mapping[str, Any]) -> None:
+    """Schedulers that look at a figure get the validation loss, or the loss where there is none."""
+    if _looks_at_a_figure(scheduler):
         scheduler.step(figures.get("val_loss", figures["loss"]))
     else:
         scheduler.step()

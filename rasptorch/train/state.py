@@ -78,6 +78,8 @@ def restore(training: Training, state: dict[str, Any]) -> None:
         metric.load_state_dict(state["metrics"][metric.name])
     training.history = History(state["history"])
     training.epoch, training.batch, training.step = state["epoch"], state["batch"], state["step"]
+    if training.step:
+        training.optimizer.stepped = True  # else a schedule that goes on before the next step warns of a wrong order
     training.stopping = state["stopping"]
     training.loaders = state["loaders"]
     training.random_state = tuple(state["generator"])
