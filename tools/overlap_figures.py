@@ -1,8 +1,9 @@
 """How much longer than the longer of loading and computing does a training take? ``python tools/overlap_figures.py [--device cpu]``
 
 200 steps of `fit` and `fit_async` with a loader that sleeps for as long as a step computes. Every round measures, one after the other:
-computing alone, waiting for each batch and each step, with workers in a script, with workers under Trio. Printed are medians of
-the rounds, and of their ratios to the longer of loading and computing in the same round.
+computing alone, loading alone by as many workers as there are, waiting for each batch and each step, with workers in a script, with
+workers under Trio. Printed are medians of the rounds, and of their ratios to the longer of loading and computing in the same round.
+Both are what was measured: a sleep is longer than it was asked to be, and a batch is more than the sleep.
 
 ``--device timed`` takes a device whose steps do nothing for a given time: what is left is what the loop and the loader cost
 themselves, however busy the machine is.
@@ -77,6 +78,15 @@ def timed(device: Any, steps: int, loading: float, workers: int, use_trio: bool,
     return perf_counter() - began
 
 
+def loading_alone(device: Any, steps: int, seconds: float, workers: int) -> float:
+    """Seconds of one pass over the loader."""
+    loader = data.DataLoader(Slow(steps, seconds), BATCH, num_workers=workers, device=device)
+    began = perf_counter()
+    for _ in loader:
+        continue
+    return perf_counter() - began
+
+
 @contextmanager
 def idle_device(seconds: float) -> Iterator[Any]:
     """A device on which every submission takes ``seconds`` and computes nothing."""
@@ -115,11 +125,13 @@ def rounds(device: Any, steps: int, count: int, hidden: int, workers: int) -> No
     for _ in range(count):
         per_step = measure(steps // 4, 0.0, 0, False) / (steps // 4)
         computing = measure(steps, 0.0, 0, False)
+        loading = loading_alone(device, steps, per_step, workers)
         plain, script, task = (measure(steps, per_step, *how) for how in ((0, False), (workers, False), (workers, True)))
-        rows.append((computing, per_step * steps, plain, script, task))
+        rows.append((computing, loading, plain, script, task))
+    named = f"{workers} worker{'s' if workers > 1 else ''}"
     medians = [statistics.median(column) for column in zip(*rows, strict=True)]
     print(f"{steps} steps on {device}, medians of {count} rounds: computing alone {medians[0]:.2f} s, loading alone {medians[1]:.2f} s")
-    for k, name in ((2, "nothing overlapped"), (3, f"fit, {workers} workers"), (4, f"fit_async, {workers} workers")):
+    for k, name in ((2, "nothing overlapped"), (3, f"fit, {named}"), (4, f"fit_async, {named}")):
         ratios = sorted(row[k] / max(row[:2]) for row in rows)
         each = ", ".join(f"{r:.3f}" for r in ratios)
         print(f"{name:22s} {medians[k]:6.2f} s = {statistics.median(ratios):.3f} x max(L, C)   (rounds: {each})")

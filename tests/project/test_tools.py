@@ -161,3 +161,15 @@ def test_layers_keep_their_distance() -> None:
         assert all(left < other for (_, left), (other, _) in pairwise(boxes))
     with pytest.raises(ValueError, match="circles"):
         Drawing([Item(["a"]), Item(["b"])], [(0, 1), (1, 0)])
+
+
+def test_figures_of_overlap() -> None:
+    """Few steps say nothing about times, only that every way of training is measured."""
+    result = run("tools/overlap_figures.py", "--device", "cpu", "--steps", 8, "--rounds", 1, "--workers", 1, "--hidden", 16)
+    assert result.returncode == 0, result.stderr
+    head, *lines = result.stdout.splitlines()
+    assert head.startswith("8 steps on cpu") and [line.split("  ")[0] for line in lines] == [
+        "nothing overlapped",
+        "fit, 1 worker",
+        "fit_async, 1 worker",
+    ]

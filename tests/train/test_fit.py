@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Callable
+from functools import partial
 from itertools import pairwise
 from typing import Any
 
@@ -16,6 +18,7 @@ import rasptorch as rt
 from rasptorch import data, nn, train
 from rasptorch import functional as F
 from rasptorch.optim import SGD
+from tests.data.test_loader import threads
 from tests.support.manual import PATIENCE, Manual
 
 from .small import LABELS, POINTS, dataset, figures, loader, parameters, run, training
@@ -337,6 +340,50 @@ def test_loaders_that_give_nothing_or_raise(mode: str, workers: int) -> None:
         run(mode, net, optimizer, data.DataLoader(Broken(), 8, num_workers=workers), **options)
     assert caught.value.__notes__[0] == "raised by item 20 of the Broken"
     del caught
+
+
+class Leave(train.Callback):
+    """Ends a training in the middle of an epoch, by what ``how`` does."""
+
+    def __init__(self, how: Callable[[], Any]) -> None:
+        self.how = how
+
+    def on_step_end(self, training: train.Training) -> None:
+        if training.step == 4:
+            self.how()
+
+
+def fail() -> None:
+    raise KeyError("a callback")
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+@pytest.mark.parametrize("mode", MODES)
+def test_no_thread_is_left_when_it_ends_early(mode: str, workers: int) -> None:
+    """At the next line, without any time to end in: after an error, and after ``max_steps``."""
+    arguments, options = training("cpu", workers, callbacks=[Leave(fail)])
+    with pytest.raises(KeyError, match="a callback"):
+        run(mode, *arguments, **options)
+    assert not threads()
+    arguments, options = training("cpu", workers, max_steps=4)
+    run(mode, *arguments, **options)
+    assert not threads()
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_no_thread_is_left_of_a_cancelled_nursery(workers: int) -> None:
+    left: list[Any] = []
+
+    async def main() -> None:
+        with trio.fail_after(PATIENCE):
+            async with trio.open_nursery() as nursery:
+                arguments, options = training("cpu", workers, callbacks=[Leave(nursery.cancel_scope.cancel)])
+                nursery.start_soon(partial(train.fit_async, *arguments, **options))
+            left.extend(threads())
+            assert nursery.cancel_scope.cancelled_caught
+
+    trio.run(main)
+    assert left == []
 
 
 @pytest.mark.slow

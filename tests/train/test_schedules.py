@@ -94,11 +94,16 @@ def test_without_validation_a_plateau_is_the_losss() -> None:
     assert [rate for rate, _ in seen] == [rate for rate, _ in theirs(plateau, "epoch", [epoch["loss"] for epoch in history])]
 
 
-@pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize(
-    "stop",
-    [StopAt(step=1), StopAt(step=9), StopAt(step=22), StopAt(epoch=1), StopAt(epoch=2)],
-    ids=["first", "last-of-epoch", "middle", "epoch1", "epoch2"],
+    ("mode", "stop"),
+    [
+        ("script", StopAt(step=1)),
+        ("trio", StopAt(step=9)),
+        ("script", StopAt(step=22)),
+        ("trio", StopAt(epoch=1)),
+        ("script", StopAt(epoch=2)),
+    ],
+    ids=["first", "trio-last-of-epoch", "middle", "trio-epoch1", "epoch2"],
 )
 @pytest.mark.parametrize(("make", "every"), SCHEDULES)
 def test_going_on(make: Make, every: str, stop: StopAt, mode: str, tmp_path: Path) -> None:
