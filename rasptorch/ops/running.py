@@ -127,8 +127,8 @@ def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None
 
 def _strips(name: str, y: Tensor, x: Tensor | None, dx: float | None, dim: int) -> tuple[Tensor, int]:
     axis = _axis(name, dim, y.ndim)
-    length = y.shape[axis] - 1
-    pairs = narrow(y, axis, 1, length) + narrow(y, axis, 0, length)
+    length = max(y.shape[axis] - 1, 0)  # no values, no strips, as with a single one
+    pairs = narrow(y, axis, y.shape[axis] - length, length) + narrow(y, axis, 0, length)
     if x is None:
         return pairs * ((1.0 if dx is None else dx) / 2), axis
     if dx is not None:
