@@ -6,9 +6,10 @@ python tools/benchmark.py [--only w1,w3] [--devices cpu,gpu] [--seconds 1] [--to
 Every workload is a few variants of the same work: NumPy; each device with the result read back after every
 iteration ("readback"), with a wait and no readback, every operation a kernel of its own ("compute") and as
 it is by default ("fused"), replayed from a capture ("captured"), with several iterations per wait ("steady"),
-and, where the work can be done in place, without new memory ("no alloc"). Each variant's result is compared
-with NumPy's in the same run. Variants take turns, round after round, so that whatever else the machine does
-hits all of them; the ratio to NumPy is the median of the rounds' ratios, with their quartiles.
+and, where every operation has an ``out=``, with all of them writing to one tensor that was there before
+("no alloc"). Each variant's result is compared with NumPy's in the same run. Variants take turns, round after
+round, so that whatever else the machine does hits all of them; the ratio to NumPy is the median of the
+rounds' ratios, with their quartiles.
 
 ``--compare`` puts an earlier ``--json`` beside this run. ``--peers`` runs the scripts ``bench_NAME.py`` of a
 folder, which print a JSON object per workload: with ``FOLDER/NAME/bin/python`` where that exists (a virtual

@@ -77,42 +77,42 @@ def _functional(
     numpy_function: Callable[..., Any],
     *,
     steady: int = 4,
-    in_place: Callable[..., Any] | None = None,
+    into: Callable[..., Any] | None = None,
     numpy_out: Callable[..., Any] | None = None,
     torch_function: Callable[..., Any] | None = None,
 ) -> Callable[[Sequence[str], bool], Iterator[Variant]]:
-    """Variants of ``function(*tensors)``. ``in_place`` and ``numpy_out`` get a result to write to in front of
-    the inputs.
+    """Variants of ``function(*tensors)``. ``into(library, out, *tensors)`` and ``numpy_out(out, *arrays)`` do the same with
+    ``out=`` in every operation and return ``out``; ``library`` is `rasptorch` or `torch`.
     """
 
     def variants(devices: Sequence[str], torch_too: bool) -> Iterator[Variant]:
         yield Variant("numpy", lambda: numpy_function(*inputs), lambda: np.asarray(numpy_function(*inputs)))
         if numpy_out is not None:
-            out = np.empty_like(inputs[0])
-            yield Variant(
-                "numpy, no alloc", lambda: numpy_out(out, *inputs), lambda: np.array(numpy_out(out, *inputs))
-            )
+            out = np.empty_like(numpy_function(*inputs))
+            yield Variant("numpy, no alloc", lambda: numpy_out(out, *inputs), lambda: np.array(numpy_out(out, *inputs)))
         for device in devices:
-            yield from _on_device(device, inputs, function, steady, in_place)
+            tensors = [rt.tensor(x, device=device) for x in inputs]
+            yield from _on_device(device, tensors, function, steady)
+            if into is not None:
+                yield _without_memory(device, tensors, into, np.shape(numpy_function(*inputs)), steady)
         if torch_too:
             import torch
 
-            tensors = [torch.from_numpy(x) for x in inputs]
+            theirs = [torch.from_numpy(x) for x in inputs]
             of_torch = torch_function or function
-            yield Variant("torch", lambda: of_torch(*tensors), lambda: np.asarray(of_torch(*tensors)))
+            yield Variant("torch", lambda: of_torch(*theirs), lambda: np.asarray(of_torch(*theirs)))
+            if into is not None:
+                kept = torch.empty(np.shape(numpy_function(*inputs)))
+                yield Variant(
+                    "torch, no alloc", lambda: into(torch, kept, *theirs), lambda: np.array(into(torch, kept, *theirs))
+                )
 
     return variants
 
 
 def _on_device(
-    device: str,
-    inputs: Sequence[Array],
-    function: Callable[..., Any],
-    steady: int,
-    in_place: Callable[..., Any] | None,
+    device: str, tensors: Sequence[rt.Tensor], function: Callable[..., Any], steady: int
 ) -> Iterator[Variant]:
-    tensors = [rt.tensor(x, device=device) for x in inputs]
-
     def value() -> Array:
         return np.asarray(function(*tensors).numpy())
 
@@ -138,19 +138,22 @@ def _on_device(
     yield Variant(f"{device}, fused", computed, value, device=device)
     yield Variant(f"{device}, captured", replayed, lambda: np.asarray(replay(*tensors).numpy()), device=device)
     yield Variant(f"{device}, steady", several, value, steady, device)
-    if in_place is not None:
-        out = rt.empty(*inputs[0].shape, device=device)
 
-        def without_memory() -> None:
-            for _ in range(steady):
-                in_place(out, *tensors)
-            rt.synchronize(device)
 
-        def of_out() -> Array:
-            in_place(out, *tensors)
-            return np.asarray(out.numpy())
+def _without_memory(
+    device: str, tensors: Sequence[rt.Tensor], into: Callable[..., Any], shape: tuple[int, ...], steady: int
+) -> Variant:
+    """Every result written to the same tensor; each in a batch of its own, since what a batch overwrites unread is not computed."""
+    out = rt.empty(shape, device=device)
+    stream = rt.current_stream(device)
 
-        yield Variant(f"{device}, no alloc", without_memory, of_out, steady, device)
+    def run() -> None:
+        for _ in range(steady):
+            into(rt, out, *tensors)
+            stream.flush()
+        rt.synchronize(device)
+
+    return Variant(f"{device}, no alloc", run, lambda: np.asarray(into(rt, out, *tensors).numpy()), steady, device)
 
 
 # -- the workloads -------------------------------------------------------------------------------------------
@@ -161,31 +164,31 @@ def _chain(x: Any, a: Any, b: Any) -> Any:
     return x
 
 
-def _chain_into(out: Any, x: Any, a: Any, b: Any) -> Any:
-    out.copy_(x)
+def _chain_into(library: Any, out: Any, x: Any, a: Any, b: Any) -> Any:
     for _ in range(100):
-        out.mul_(a)
-        out.add_(b)
+        x = library.mul(x, a, out=out)
+        x = library.add(x, b, out=out)
     return out
 
 
 def _chain_numpy_out(out: Array, x: Array, a: Array, b: Array) -> Array:
-    out[...] = x
     for _ in range(100):
-        np.multiply(out, a, out=out)
-        np.add(out, b, out=out)
+        x = np.multiply(x, a, out=out)
+        x = np.add(x, b, out=out)
     return out
 
 
 def _w1() -> Workload:
     x, a, b = _random(1, (64, 64), (64, 64), (64, 64))
     inputs = x, np.float32(1) + np.float32(0.001) * a, np.float32(0.001) * b
-    made = _functional(inputs, _chain, _chain, steady=8, in_place=_chain_into, numpy_out=_chain_numpy_out)
+    made = _functional(inputs, _chain, _chain, steady=8, into=_chain_into, numpy_out=_chain_numpy_out)
     return Workload("w1", "200 operations in a chain, 64 x 64", 200, "op/s", 1e-4, made)
 
 
-def _relu_into(out: Any, x: Any, y: Any) -> Any:
-    return out.copy_(x).mul_(y).add_(x).relu_()
+def _relu_into(library: Any, out: Any, x: Any, y: Any) -> Any:
+    library.mul(x, y, out=out)
+    library.add(out, x, out=out)
+    return library.clamp_min(out, 0.0, out=out)  # PyTorch's relu has no out=
 
 
 def _relu_numpy_out(out: Array, x: Array, y: Array) -> Array:
@@ -199,7 +202,7 @@ def _w2() -> Workload:
         _random(2, (FOUR_MI,), (FOUR_MI,)),
         lambda x, y: (x * y + x).relu(),
         lambda x, y: np.maximum(x * y + x, 0),
-        in_place=_relu_into,
+        into=_relu_into,
         numpy_out=_relu_numpy_out,
     )
     return Workload("w2", "relu(x * y + x), 4 Mi floats", 12 * FOUR_MI / 1e9, "GB/s", 1e-5, made)
@@ -210,22 +213,60 @@ def _nine(x: Any, y: Any, relu: Callable[[Any], Any], sqrt: Callable[[Any], Any]
     return sqrt(d * d + 1.0) - x
 
 
+def _nine_into(library: Any, out: Any, x: Any, y: Any) -> Any:
+    library.mul(x, y, out=out)
+    library.add(out, x, out=out)
+    library.mul(out, 0.5, out=out)
+    library.clamp_min(out, 0.0, out=out)
+    library.sub(out, y, out=out)
+    library.mul(out, out, out=out)
+    library.add(out, 1.0, out=out)
+    library.sqrt(out, out=out)
+    return library.sub(out, x, out=out)
+
+
+def _nine_numpy_out(out: Array, x: Array, y: Array) -> Array:
+    np.multiply(x, y, out=out)
+    np.add(out, x, out=out)
+    np.multiply(out, 0.5, out=out)
+    np.maximum(out, 0, out=out)
+    np.subtract(out, y, out=out)
+    np.multiply(out, out, out=out)
+    np.add(out, 1.0, out=out)
+    np.sqrt(out, out=out)
+    return np.subtract(out, x, out=out)
+
+
 def _e9() -> Workload:
     made = _functional(
         _random(9, (FOUR_MI,), (FOUR_MI,)),
         lambda x, y: _nine(x, y, lambda v: v.relu(), lambda v: v.sqrt()),
         lambda x, y: _nine(x, y, lambda v: np.maximum(v, 0), np.sqrt),
+        into=_nine_into,
+        numpy_out=_nine_numpy_out,
     )
     return Workload("e9", "9 elementwise operations, 4 Mi floats", 12 * FOUR_MI / 1e9, "GB/s", 1e-4, made)
 
 
 def _w3(n: int) -> Workload:
-    made = _functional(_random(3, (n, n), (n, n)), lambda a, b: a @ b, lambda a, b: a @ b)
+    made = _functional(
+        _random(3, (n, n), (n, n)),
+        lambda a, b: a @ b,
+        lambda a, b: a @ b,
+        into=lambda library, out, a, b: library.matmul(a, b, out=out),
+        numpy_out=lambda out, a, b: np.matmul(a, b, out=out),
+    )
     return Workload(f"w3.{n}", f"matmul, {n} x {n}", 2 * n**3 / 1e9, "GFLOP/s", 1e-4, made)
 
 
 def _w7() -> Workload:
-    made = _functional(_random(2, (FOUR_MI,)), lambda x: x.sum(), lambda x: x.sum())
+    made = _functional(
+        _random(2, (FOUR_MI,)),
+        lambda x: x.sum(),
+        lambda x: x.sum(),
+        into=lambda library, out, x: library.sum(x, 0, out=out),
+        numpy_out=lambda out, x: np.sum(x, axis=0, out=out),
+    )
     return Workload("w7", "sum, 4 Mi floats", 4 * FOUR_MI / 1e9, "GB/s", 1e-4, made)
 
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import numpy as np
 import pytest
 
+import rasptorch as rt
+from tools import workloads
 from tools.layered import Drawing, Item
 
 from .tree import ROOT
@@ -46,6 +50,43 @@ def test_a_benchmark(tmp_path: Path) -> None:
         assert 0 < result["ratio from"] <= result["ratio"] <= result["ratio to"] and result["error"] < 1e-4
         assert result["variant"].startswith("cpu") == ("dispatches" in result)
         assert f"{result['speed']:.4g} {result['unit']}" in done.stdout
+
+
+class Checked:
+    """A library whose functions must all be given the same tensor to write to."""
+
+    def __init__(self, out: rt.Tensor) -> None:
+        self.out = out
+        self.called = 0
+
+    def __getattr__(self, name: str) -> Any:
+        def function(*given: Any, out: rt.Tensor) -> Any:
+            assert out is self.out
+            self.called += 1
+            return getattr(rt, name)(*given, out=out)
+
+        return function
+
+
+def test_without_memory_means_that_every_operation_writes_to_what_is_there() -> None:
+    x, a, b = (rt.rand(4, 4) for _ in range(3))
+    library = Checked(rt.empty(4, 4))
+    for into, given, operations in (
+        (workloads._chain_into, (x, a, b), 200), (workloads._relu_into, (x, a), 3), (workloads._nine_into, (x, a), 9),
+    ):  # fmt: skip
+        library.called = 0
+        assert into(library, library.out, *given) is library.out and library.called == operations
+
+
+@pytest.mark.parametrize("make", [workloads._w1, workloads._w2, workloads._e9, lambda: workloads._w3(256), workloads._w7])
+def test_variants_without_memory_are_right_and_need_none(make: Callable[[], workloads.Workload]) -> None:
+    from tools.benchmark import measure, prepare
+
+    found = {variant.name: variant for variant in prepare(make(), ["cpu"], False)}
+    variant = found["cpu, no alloc"]
+    assert "numpy, no alloc" in found and variant.error <= 1e-4
+    measure([variant], 0.0)
+    assert variant.counts["allocations"] == 0 and variant.counts["submissions"] >= 1 <= variant.counts["dispatches"]
 
 
 PEER = """
