@@ -87,11 +87,11 @@ def measure(variants: Sequence[Variant], seconds: float) -> None:
     """Fill in samples, in turns, until each variant has had about ``seconds``; then count one more run of
     each.
     """
-    began = perf_counter()
+    start = perf_counter()
     budget = seconds * len(variants)
     rounds = 0
     while rounds < MOST_ROUNDS:
-        spent = perf_counter() - began
+        spent = perf_counter() - start
         if rounds >= LEAST_ROUNDS and spent > budget:
             break
         if rounds >= 2 and spent > 5 * budget:  # slow ones: fewer rounds rather than minutes

@@ -89,6 +89,26 @@ def test_variants_without_memory_are_right_and_need_none(make: Callable[[], work
     assert variant.counts["allocations"] == 0 and variant.counts["submissions"] >= 1 <= variant.counts["dispatches"]
 
 
+def test_measuring_stops_when_every_variant_has_had_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tools import benchmark
+
+    now = [0.0]
+
+    def taking(seconds: float) -> workloads.Variant:
+        def run() -> None:
+            now[0] += seconds
+
+        return workloads.Variant("", run, None)
+
+    monkeypatch.setattr(benchmark, "perf_counter", lambda: now[0])
+    quick, slow = taking(0.25), taking(0.5)
+    benchmark.measure([quick, slow], 10.0)  # 20 seconds in rounds of 0.75
+    assert len(quick.samples) == len(slow.samples) == 27 and quick.samples[0] == 0.25 and slow.samples[0] == 0.5
+    very_slow = taking(100.0)
+    benchmark.measure([very_slow], 1.0)
+    assert len(very_slow.samples) == 2
+
+
 PEER = """
 import json, os, sys
 print(json.dumps({"check": "W8", "ok": True}))
