@@ -12,8 +12,7 @@ round, so that whatever else the machine does hits all of them; the ratio to Num
 rounds' ratios, with their quartiles.
 
 ``--compare`` puts an earlier ``--json`` beside this run. ``--peers`` runs the scripts ``bench_NAME.py`` of a
-folder, which print a JSON object per workload: with ``FOLDER/NAME/bin/python`` where that exists (a virtual
-environment for each), else with this Python; those whose library is not installed are left out.
+folder, see `tools/peers.py`; those whose library is not installed are named and left out.
 """
 
 from __future__ import annotations
@@ -23,7 +22,6 @@ import json
 import os
 import platform
 import statistics
-import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,6 +37,7 @@ import numpy as np  # noqa: E402
 
 import rasptorch as rt  # noqa: E402
 from rasptorch.runtime.errors import MissingDeviceError  # noqa: E402
+from tools.peers import columns, peers, peers_table  # noqa: E402
 from tools.workloads import WORKLOADS, Variant, Workload  # noqa: E402
 
 if TYPE_CHECKING:
@@ -47,7 +46,6 @@ if TYPE_CHECKING:
 WARM_UP = 3
 LEAST_ROUNDS = 5
 MOST_ROUNDS = 1000
-PATIENCE = 900.0  # seconds for one peer's script
 COUNTED = ("dispatches", "submissions", "allocations", "pipelines_created")
 
 
@@ -228,45 +226,6 @@ def compared(results: Sequence[dict[str, Any]], old: dict[str, Any]) -> str:
         for new, was in pairs
     ]  # fmt: skip
     return columns(lines, 2) if pairs else "nothing in common"
-
-
-def columns(rows: Sequence[Sequence[str]], left: int) -> str:
-    """Lines of text; the first ``left`` columns start at one place, the others end at one."""
-    widths = [max(len(cells[k]) for cells in rows) for k in range(len(rows[0]))]
-    return "\n".join(
-        "  ".join(c.ljust(w) if k < left else c.rjust(w) for k, (c, w) in enumerate(zip(cells, widths, strict=True))).rstrip()
-        for cells in rows
-    )
-
-
-def peers(folder: Path, seconds: float, workloads: Sequence[str]) -> list[dict[str, Any]]:
-    """What the scripts of ``folder`` say of themselves; tells on standard error which of them could not run."""
-    chosen = ",".join(sorted({w.split(".")[0].upper() for w in workloads}))
-    environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"BENCH_SECONDS": str(seconds), "BENCH_ONLY": chosen}
-    found: list[dict[str, Any]] = []
-    for script in sorted(folder.glob("bench_*.py")):
-        name = script.stem.removeprefix("bench_")
-        if name == "common":
-            continue
-        own = folder / name / "bin" / "python"
-        done = subprocess.run(
-            [str(own) if own.exists() else sys.executable, str(script)],
-            cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=PATIENCE,
-        )  # fmt: skip
-        said = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
-        results = [entry for entry in said if entry.get("value") is not None]
-        found += results
-        if not results:
-            why = (done.stderr.strip().splitlines() or ["it says nothing"])[-1]
-            print(f"left out: {script.name}: {why}", file=sys.stderr)
-    return found
-
-
-def peers_table(found: Sequence[dict[str, Any]]) -> str:
-    lines = [("workload", "peer", "device", "best", "median", "unit")]
-    order = sorted(found, key=lambda e: (e["workload"], e["peer"]))
-    lines += [(e["workload"], e["peer"], e["device"], f"{e['value']:g}", f"{e.get('median', e['value']):g}", e["unit"]) for e in order]
-    return columns(lines, 3) if found else "no peer could be run"
 
 
 # -- the command line ----------------------------------------------------------------------------------------

@@ -129,13 +129,57 @@ def test_a_benchmark_beside_an_older_one_and_beside_peers(tmp_path: Path) -> Non
     done = run("tools/benchmark.py", *few, "--compare", old, "--peers", folder, "--json", tmp_path / "new.json")
     assert done.returncode == 0, done.stderr
     assert "W8        one   cpu" in done.stdout and "p50 before" in done.stdout
-    assert done.stderr.count("left out") == 1 and "no_such_library" in done.stderr
+    assert done.stderr == "bench_absent.py: not installed: ModuleNotFoundError: No module named 'no_such_library'\n"
     assert json.loads((tmp_path / "new.json").read_text("utf-8"))["peers"][0]["value"] == 2.5
     was = json.loads(old.read_text("utf-8"))
     faster = [result | {"p50": result["p50"] / 2, "min": result["min"] / 4} for result in was["results"]]
     rows = compared(faster, was).splitlines()[1:]
     assert len(rows) == len(faster) and all("2.00x" in row and "4.00x" in row for row in rows)
     assert compared([], was) == "nothing in common"
+
+
+PEERS = {
+    "partly": """
+print('{"peer": "p", "device": "cpu", "workload": "W1", "value": 2, "unit": "us"}')
+print('{"peer": "p", "device": "cpu", "workload": "W4", "value": null, "error": "ValueError: too large"}')
+print('{"check": "W1", "ok": false}')
+print('{"check": "W4", "ok": true}')
+print("{not JSON")
+""",
+    "other": """print('{"case": "chain", "error": "rc=1 | FileNotFoundError: no file other"}')""",
+    "silent": "",
+    "broken": "1 / 0",
+    "endless": "import subprocess, sys; subprocess.run([sys.executable, '-c', 'import time; time.sleep(600)'])",
+    "writing": "open('refs.json', 'w').write('{}')",
+}
+
+
+def test_peers_that_have_less_to_say(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from tools.peers import peers, peers_table
+
+    for name, text in PEERS.items():
+        (tmp_path / f"bench_{name}.py").write_text(text, "utf-8")
+    (tmp_path / "refs.json").write_text("kept", "utf-8")
+    (tmp_path / "data").mkdir()
+    found = peers(tmp_path, 0.01, ["w1", "w3.256"], patience=5.0)
+    assert [(entry["peer"], entry["value"]) for entry in found] == [("p", 2)] and "W1" in peers_table(found)
+    assert capfd.readouterr().err.splitlines() == [
+        "bench_broken.py: left out: exit status 1: ZeroDivisionError: division by zero",
+        "bench_endless.py: left out: not done in time, and ended",
+        "bench_other.py: not installed: FileNotFoundError: no file other",
+        "bench_partly.py: left out: W4: ValueError: too large",
+        "bench_partly.py: wrong result: W1",
+        "bench_silent.py: left out: it has nothing for W1,W3",
+        "bench_writing.py: left out: it has nothing for W1,W3",
+    ]
+    assert (tmp_path / "refs.json").read_text("utf-8") == "kept" and not (tmp_path / "__pycache__").exists()
+
+
+def test_a_folder_without_peers(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    from tools.peers import peers, peers_table
+
+    assert peers(tmp_path, 0.01, ["w1"]) == [] and peers_table([]) == "no peer could be run"
+    assert capfd.readouterr().err == f"left out: {tmp_path} has no bench_*.py\n"
 
 
 def test_a_benchmark_in_markdown() -> None:
