@@ -57,7 +57,6 @@ KNOWN = {
     "permute": "dimensions may also be given one by one, so not by name",
     "randperm": "whole numbers have no gradient",
     "reshape": "sizes may also be given one by one, so not by name",
-    "round": "multiply, round and divide for decimals",
     "searchsorted": "PyTorch too takes the values as `input`, whatever its documentation calls them",
     "swapdims": "it is `swapaxes`",
     "tensordot": "`out` is given by name",

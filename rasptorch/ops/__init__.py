@@ -91,7 +91,6 @@ from .functions import acos as arccos
 from .functions import asin as arcsin
 from .functions import atan as arctan
 from .functions import neg as negative
-from .functions import round_ as round
 from .functions import trunc as fix
 from .gathering import gather, index_select, take, take_along_dim
 from .joining import cat, hstack, repeat_interleave, roll, stack, tile, vstack
@@ -146,7 +145,7 @@ from .softmax import log_softmax, softmax
 from .sorting import argsort, kthvalue, median, msort, nanmedian, sort, topk
 from .statistics import count_nonzero, nanmean, nansum, norm, std_mean, var_mean
 from .turning import flip, fliplr, flipud, rot90
-from .variants import add, addcdiv, addcmul, copysign, div, hypot, lerp, logaddexp, rsub, signbit, sub
+from .variants import add, addcdiv, addcmul, copysign, div, hypot, lerp, logaddexp, round, rsub, signbit, sub
 from .variants import div as divide
 from .variants import div as true_divide
 from .variants import sub as subtract

@@ -50,7 +50,7 @@ UNARY = {
     "reciprocal": f.reciprocal, "exp": f.exp, "exp2": f.exp2, "expm1": f.expm1, "log": f.log, "log2": f.log2,
     "log10": f.log10, "log1p": f.log1p, "sin": f.sin, "cos": f.cos, "tan": f.tan, "asin": f.asin, "acos": f.acos,
     "atan": f.atan, "sinh": f.sinh, "cosh": f.cosh, "tanh": f.tanh, "sigmoid": f.sigmoid, "erf": f.erf,
-    "floor": f.floor, "ceil": f.ceil, "round": f.round_, "trunc": f.trunc,
+    "floor": f.floor, "ceil": f.ceil, "trunc": f.trunc,
     "isnan": c.isnan, "isinf": c.isinf, "isfinite": c.isfinite, "logical_not": c.logical_not,
     "bitwise_not": c.bitwise_not,
 }  # fmt: skip
@@ -77,7 +77,7 @@ OTHER: dict[str, Callable[..., Any]] = {
     "contiguous": views.contiguous, "clone": views.clone, "to": transfer.to, "bernoulli": random.bernoulli,
     "add": variants.add, "add_": variants.add_, "sub": variants.sub, "sub_": variants.sub_, "div": variants.div,
     "clamp": k.clamp, "clamp_": k.clamp_, "masked_fill": k.masked_fill, "masked_fill_": k.masked_fill_,
-    "signbit": variants.signbit,
+    "round": variants.round, "round_": variants.round_in_place, "signbit": variants.signbit,
     "roll": joining.roll, "repeat": joining.repeat, "tile": joining.tile, "repeat_interleave": joining.repeat_interleave,
     "diag": diagonals.diag, "diagonal": diagonals.diagonal, "diag_embed": diagonals.diag_embed,
     "unfold": rearranging.unfold, "movedim": rearranging.movedim, "swapaxes": rearranging.swapaxes, "ravel": rearranging.ravel,

@@ -10,9 +10,9 @@ from ..tensor import Tensor
 from . import arithmetic as a
 from .arithmetic import fmod, maximum, where
 from .comparison import eq, lt
-from .composed import with_gradients
-from .dispatch import result_dtype
-from .functions import absolute, exp, log1p, reciprocal, sigmoid, sqrt, trunc
+from .composed import in_place, with_gradients
+from .dispatch import only_tensors, result_dtype
+from .functions import absolute, exp, log1p, reciprocal, round_, sigmoid, sqrt, trunc
 from .outputs import converts_out
 
 Pair = tuple[Any, Any]
@@ -82,6 +82,36 @@ def addcdiv(input: Tensor, tensor1: Tensor, tensor2: Tensor, *, value: Any = 1, 
     if not (tensor1.dtype.is_floating_point or tensor2.dtype.is_floating_point):
         raise DTypeError("addcdiv: whole numbers do not divide into whole numbers; convert with .to(rasptorch.float32)")
     return a.add(input, a.div(tensor1, tensor2) if value == 1 else a.mul(a.div(tensor1, tensor2), value))
+
+
+def _rounded(name: str, x: Tensor, decimals: int) -> Tensor:
+    """``x`` scaled so that the wanted place is the last before the point, rounded, and scaled back: as PyTorch does it."""
+    if isinstance(decimals, bool) or not isinstance(decimals, int):
+        raise TypeError(f"{name}: decimals is a whole number, got {decimals!r}")
+    if not x.dtype.is_floating_point:
+        raise DTypeError(f"{name} to {decimals} decimals is not defined for {x.dtype.name}; convert with .to(rasptorch.float32)")
+    power = 10.0 ** min(abs(decimals), 300)  # infinite in the narrower dtypes long before that
+    return a.div(round_(a.mul(x, power)), power) if decimals > 0 else a.mul(round_(a.div(x, power)), power)
+
+
+@converts_out
+def round(input: Tensor, *, decimals: int = 0, out: Any = None) -> Tensor:
+    """To the nearest multiple of ``10**-decimals``, halves to the even one; ``decimals`` may be negative. The gradient is zero.
+
+    The scaled number is rounded, so with ``decimals`` what overflows when it is scaled becomes infinite or NaN, and what is stored a
+    little off a half goes where the scaled number lies. Whole numbers stay as they are; for them there are no decimals.
+    """
+    only_tensors("round", input)
+    if decimals == 0:
+        return round_(input)
+    return with_gradients("round", lambda: _rounded("round", input, decimals), lambda n, g: (g * 0.0,), (input,))
+
+
+def round_in_place(x: Tensor, *, decimals: int = 0) -> Tensor:
+    """`round`, written into this tensor."""
+    if decimals == 0:
+        return round_.in_place(x)
+    return _round_in_place(x, decimals=decimals)
 
 
 def _grad_lerp(n: Node, g: Tensor) -> Triple:
@@ -172,3 +202,6 @@ def copysign(input: Tensor, other: Any, *, out: Any = None) -> Tensor:
         return where(signbit(other), -size, size) if isinstance(other, Tensor) else (-size if _is_negative(other) else size)
 
     return with_gradients("copysign", compute, _grad_copysign, (input, other))
+
+
+_round_in_place = in_place("round_", round)

@@ -8,9 +8,11 @@ from typing import Any
 from .case import Case, Shape, of
 
 
-def _of(name: str, shape: Shape, note: str = "", second: bool = True, *args: Any, low: float = -2.0, **options: Any) -> Case:
+def _of(
+    name: str, shape: Shape, note: str = "", second: bool = True, *args: Any, low: float = -2.0, high: float = 2.0, **options: Any
+) -> Case:  # fmt: skip
     # The square makes the second derivative something.
-    return Case(name, lambda m, x: getattr(m, name)(x * x if second else x, *args, **options), of(shape, low=low), note, second)
+    return Case(name, lambda m, x: getattr(m, name)(x * x if second else x, *args, **options), of(shape, low=low, high=high), note, second)
 
 
 def _first(name: str) -> Callable[[Any, Any], Any]:
@@ -35,6 +37,8 @@ TURNED = [
     _of("fliplr", (2, 3)), _of("flipud", (2, 3)), _of("rot90", (2, 3)), _of("rot90", (2, 3, 2), "other plane", True, 3, (2, 0)),
 ]
 FUNCTIONS = [
+    _of("round", (2, 3), "decimals", False, decimals=1, low=0.11, high=0.14),
+    _of("round", (2, 3), "tens", False, decimals=-1, low=11.0, high=14.0),
     _of("sinc", (2, 3)), _of("frac", (2, 3), "", False, low=0.1), _of("deg2rad", (2, 3)), _of("rad2deg", (2, 3)),
     Case("logit", lambda m, x: m.logit(x), of((2, 3), low=0.1, high=0.9)),
     Case("logit", lambda m, x: m.logit(x, 0.3), of((2, 3), low=0.1, high=0.9), "eps"),

@@ -316,3 +316,29 @@ def test_errors_name_the_operation(run: Any, kind: type[Exception], text: str) -
 def test_two_devices_do_not_mix(device: str) -> None:
     with pytest.raises(rt.RasptorchError, match=r"add: operands are on cpu and vulkan:\d; move one with"):
         rt.ones(2) + rt.ones(2, device=device)
+
+
+@pytest.mark.every_driver
+@pytest.mark.parametrize("decimals", [1, 3, -1, -2])
+def test_rounding_to_decimals(decimals: int, device: str) -> None:
+    x, y = pair([*special("float32"), 1.25, -1.35, 5.015, 123456.789, 45.0, -55.0, 149.9], device=device)
+    expected = torch.round(y, decimals=decimals)
+    assert_close(rt.round(x, decimals=decimals), expected, signed_zeros=True)
+    assert_close(x.round(decimals=decimals), expected)
+    assert_close(rt.round(x, decimals=decimals, out=rt.zeros_like(x)), expected)
+    x.round_(decimals=decimals)
+    assert_close(x, expected)
+
+
+def test_rounding_other_dtypes_and_errors() -> None:
+    for dtype in ("float16", "bfloat16", "float64"):
+        x, y = random((40,), dtype, low=-99, high=99)
+        for decimals in (2, -1):
+            assert_close(x.round(decimals=decimals), y.round(decimals=decimals), what=dtype)
+    x = rt.tensor([1.26], requires_grad=True)
+    (x * 1).round_(decimals=1).sum().backward()
+    assert_close(x.grad, torch.zeros(1))
+    with pytest.raises(rt.DTypeError, match="^round to 2 decimals is not defined for int64; convert"):
+        rt.round(rt.ones(2, dtype=rt.int64), decimals=2)
+    with pytest.raises(TypeError, match="^round: decimals is a whole number, got 1.5"):
+        rt.round(rt.ones(2), decimals=1.5)

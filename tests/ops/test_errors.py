@@ -167,7 +167,8 @@ REFUSED_ALSO = {"rand_like": "rand"}
 
 # What takes any tensor, but nothing else.
 ANY_TENSOR = (
-    "argwhere", "deg2rad", "frac", "kron", "logit", "msort", "nonzero", "nonzero_async", "rad2deg", "sinc", "unique", "unique_consecutive",
+    "argwhere", "deg2rad", "frac", "kron", "logit", "msort", "nonzero", "nonzero_async", "rad2deg", "round", "sinc", "unique",
+    "unique_consecutive",
 )  # fmt: skip
 LATER = ("bincount_async", "unique_async", "unique_consecutive_async")  # told when they are awaited
 
