@@ -145,6 +145,7 @@ from .softmax import log_softmax, softmax
 from .sorting import argsort, kthvalue, median, msort, nanmedian, sort, topk
 from .statistics import count_nonzero, nanmean, nansum, norm, std_mean, var_mean
 from .turning import flip, fliplr, flipud, rot90
+from .striding import as_strided
 from .variants import add, addcdiv, addcmul, copysign, div, hypot, lerp, logaddexp, round, rsub, signbit, sub
 from .variants import div as divide
 from .variants import div as true_divide
@@ -193,6 +194,7 @@ __all__ = [
     "argsort",
     "argwhere",
     "as_tensor",
+    "as_strided",
     "asarray",
     "asin",
     "atan",

@@ -174,7 +174,7 @@ LATER = ("bincount_async", "unique_async", "unique_consecutive_async")  # told w
 
 # Tested by name in other files: they take shapes and numbers, or anything.
 ELSEWHERE = {
-    "Generator", "allclose", "equal", "arange", "as_tensor", "asarray", "bernoulli", "broadcast_shapes", "broadcast_tensors",
+    "Generator", "allclose", "equal", "arange", "as_strided", "as_tensor", "asarray", "bernoulli", "broadcast_shapes", "broadcast_tensors",
     "broadcast_to", "bucketize", "can_cast",
     "clone", "diag", "empty", "empty_like", "eye", "finfo", "fliplr", "flipud",
     "from_dlpack", "from_numpy", "frombuffer", "full", "full_like",

@@ -57,6 +57,9 @@ TAKEN: dict[str, View] = {
     "ellipsis": lambda x: x[..., 1],
     "new axes": lambda x: x[None, :, None, 2:4],
     "everything": lambda x: x[...],
+    "as_strided": lambda x: x.as_strided((2, 3), (4, 1)),
+    "as_strided overlapping": lambda x: x.as_strided((3, 2, 2), (2, 1, 1), 5),
+    "as_strided nothing": lambda x: x.as_strided((2, 0), (1, 1), 9),
 }
 # Where [4, 6] comes from.
 SOURCES: dict[str, View] = {
@@ -255,6 +258,10 @@ ERRORS = [
     (lambda: rt.ones(2, 3).unflatten(1, (2, 2)), rt.ShapeError, "^unflatten: dimension 1 of length 3 does not split"),
     (lambda: rt.ones(2, 2, 2).t(), rt.ShapeError, "^t: takes at most 2 dimensions"),
     (lambda: rt.ones(2).mT, rt.ShapeError, "^mT: needs at least 2 dimensions"),
+    (lambda: rt.ones(2, 3).as_strided((2,), (1, 1)), rt.ShapeError, r"^as_strided: sizes \[2\] and strides \[1, 1\] are not equally many"),
+    (lambda: rt.ones(2, 3).as_strided((2,), (-1,)), rt.ShapeError, r"^as_strided: strides are whole numbers and not negative, got \[-1\]"),
+    (lambda: rt.ones(2, 3).as_strided((2,), (1,), -1), rt.ShapeError, r"^as_strided: storage offsets .* got \[-1\]"),
+    (lambda: rt.ones(2, 3).as_strided((2, 2), (4, 1), 1), rt.ShapeError, r"^as_strided: .* from 1 on reach element 6 of a storage of 6"),
     (lambda: rt.ones(2, 3)[2], IndexError, r"^index 2 is out of range for dimension 0 of length 2"),
     (lambda: rt.ones(2, 3)[0, 0, 0], IndexError, r"^3 indices for a tensor of 2 dimensions"),
     (lambda: rt.ones(2, 3)[..., ...], IndexError, "^an index can have one ellipsis"),
@@ -297,3 +304,19 @@ def test_copies_of_64_bits_are_whole(device: str) -> None:
     out = rt.tensor([[0, 0, 0]] * 2, device=device)
     out[1:, :] = x[0, 1]
     assert out.tolist() == [[0] * 3, [-(2**63)] * 3]
+
+
+def test_gradients_of_strided_views_are_pytorchs(device: str) -> None:
+    """Of what is seen several times, outside of the source, and of sources that see themselves several times."""
+    forms: list[tuple[View, tuple[Any, ...]]] = [
+        (lambda x: x[1:], ((2, 3), (4, 1), 2)), (lambda x: x.T, ((3, 3), (1, 2), 4)),
+        (lambda x: x[:, :1].expand(4, 5), ((4, 3), (6, 0), 0)),
+        (lambda x: x.unfold(1, 3, 1), ((5, 2), (2, 1), 7)), (lambda x: x[2, 3], ((2, 2), (7, 1), 9)), (lambda x: x[3:], ((0,), (1,), 2)),
+        (lambda x: x[2:], ((3,), (1,), 1)),
+    ]  # fmt: skip
+    for source, form in forms:
+        x, y = (t.requires_grad_() for t in random((4, 6), device=device))
+        weight, other = random(form[0], device=device, seed=3)
+        (source(x * 1).as_strided(*form) * weight).sum().backward()
+        (source(y * 1).as_strided(*form) * other).sum().backward()
+        assert_close(x.grad, y.grad, what=str(form))
