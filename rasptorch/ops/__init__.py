@@ -130,6 +130,7 @@ from .nonzero import argwhere, masked_select, nonzero, nonzero_async
 from .padding import pad
 from .placing import index_add, index_copy, index_fill, index_put, masked_scatter, scatter, scatter_add, scatter_reduce
 from .products import dot, mm, mv, outer, tensordot, vdot
+from .quantiles import mode, nanquantile, quantile
 from .random import Generator, bernoulli, manual_seed, rand, rand_like, randn, randn_like
 from .rearranging import meshgrid, movedim, ravel, swapaxes
 from .rearranging import movedim as moveaxis
@@ -144,8 +145,8 @@ from .sized import bincount, bincount_async, unique, unique_async, unique_consec
 from .softmax import log_softmax, softmax
 from .sorting import argsort, kthvalue, median, msort, nanmedian, sort, topk
 from .statistics import count_nonzero, nanmean, nansum, norm, std_mean, var_mean
-from .turning import flip, fliplr, flipud, rot90
 from .striding import as_strided
+from .turning import flip, fliplr, flipud, rot90
 from .variants import add, addcdiv, addcmul, copysign, div, hypot, lerp, logaddexp, round, rsub, signbit, sub
 from .variants import div as divide
 from .variants import div as true_divide
@@ -193,8 +194,8 @@ __all__ = [
     "argmin",
     "argsort",
     "argwhere",
-    "as_tensor",
     "as_strided",
+    "as_tensor",
     "asarray",
     "asin",
     "atan",
@@ -329,6 +330,7 @@ __all__ = [
     "min",
     "minimum",
     "mm",
+    "mode",
     "moveaxis",
     "movedim",
     "msort",
@@ -340,6 +342,7 @@ __all__ = [
     "nan_to_num",
     "nanmean",
     "nanmedian",
+    "nanquantile",
     "nansum",
     "narrow",
     "ne",
@@ -359,6 +362,7 @@ __all__ = [
     "pow",
     "prod",
     "promote_types",
+    "quantile",
     "rad2deg",
     "rand",
     "rand_like",

@@ -58,26 +58,26 @@ def _grad_sorted(n: Node, g: Tensor) -> tuple[Tensor]:
     return (put_rows(n.attributes, places, g),)
 
 
-class _Rows:
+class Rows:
     """A tensor as rows along one of its dimensions, and results along them as tensors again."""
 
     def __init__(self, name: str, x: Tensor, dim: int) -> None:
         axis = _axis(name, dim, x.ndim)
         whole = x if x.ndim else reshape(x, 1)
         turned = transpose(whole, axis, -1)
-        self._axis, self._outer, self._scalar = axis, turned.shape[:-1], x.ndim == 0
+        self.axis, self._outer, self._scalar = axis, turned.shape[:-1], x.ndim == 0
         self.length = turned.shape[-1]
         self.matrix = reshape(turned, (turned.layout.numel // self.length if self.length else _count(self._outer), self.length))
 
     def back(self, rows: Tensor) -> Tensor:
         """A tensor whose dimension has as many entries as ``rows`` has columns."""
-        out = transpose(reshape(rows, (*self._outer, rows.shape[1])), self._axis, -1)
+        out = transpose(reshape(rows, (*self._outer, rows.shape[1])), self.axis, -1)
         return reshape(out, ()) if self._scalar else out
 
     def one(self, rows: Tensor, keepdim: bool) -> Tensor:
         """A tensor of the one entry of each row."""
         out = self.back(rows)
-        return out if keepdim or self._scalar else squeeze(out, self._axis)
+        return out if keepdim or self._scalar else squeeze(out, self.axis)
 
 
 def _count(shape: tuple[int, ...]) -> int:
@@ -90,14 +90,14 @@ def _count(shape: tuple[int, ...]) -> int:
 @takes_out
 def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False, out: Any = None) -> Sorted:
     """The entries along ``dim`` in order, and the indices they had. Equal entries keep their order, whether ``stable`` or not."""
-    rows = _Rows("sort", input, dim)
+    rows = Rows("sort", input, dim)
     values, places = sorted_rows(rows.matrix, descending)
     return Sorted(rows.back(values), cast(rows.back(places), dt.int64))
 
 
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """The indices (int64) that put the entries along ``dim`` in order; equal entries keep their order."""
-    rows = _Rows("argsort", input, dim)
+    rows = Rows("argsort", input, dim)
     return cast(rows.back(sorted_rows(rows.matrix.detach(), descending)[1]), dt.int64)
 
 
@@ -112,7 +112,7 @@ def msort(input: Tensor, *, out: Any = None) -> Tensor:
 def topk(input: Tensor, k: int, dim: int | None = None, largest: bool = True, sorted: bool = True, *, out: Any = None) -> Sorted:
     """The ``k`` largest (smallest) entries along ``dim`` (the last) in order, and their indices; of equal ones the first."""
     dim = -1 if dim is None else dim
-    rows = _Rows("topk", input, dim)
+    rows = Rows("topk", input, dim)
     if not 0 <= k <= rows.length:
         raise ShapeError(f"topk: {k} entries of dimension {dim}, which has {rows.length} (shape {list(input.shape)})")
     values, places = sorted_rows(rows.matrix, largest, k)
@@ -123,7 +123,7 @@ def topk(input: Tensor, k: int, dim: int | None = None, largest: bool = True, so
 def kthvalue(input: Tensor, k: int, dim: int | None = None, keepdim: bool = False, *, out: Any = None) -> Sorted:
     """The ``k``-th smallest entry (counted from 1) along ``dim`` (the last), and its index."""
     dim = -1 if dim is None else dim
-    rows = _Rows("kthvalue", input, dim)
+    rows = Rows("kthvalue", input, dim)
     if not 1 <= k <= rows.length:
         raise ShapeError(f"kthvalue: k is from 1 to the length {rows.length} of dimension {dim}, got {k}")
     values, places = sorted_rows(rows.matrix, False)
@@ -132,7 +132,7 @@ def kthvalue(input: Tensor, k: int, dim: int | None = None, keepdim: bool = Fals
 
 
 def _middle(name: str, x: Tensor, dim: int, keepdim: bool, skip_nan: bool) -> Sorted:
-    rows = _Rows(name, x, dim)
+    rows = Rows(name, x, dim)
     if rows.length == 0:
         raise ShapeError(f"{name}: nothing to choose from along dimension {dim} of shape {list(x.shape)}")
     if x.dtype is dt.bool_:

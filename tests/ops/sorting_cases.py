@@ -24,6 +24,12 @@ SORTING = [
     Case("median", lambda m, x: m.median(x * x), of((2, 3)), "all"),
     Case("median", lambda m, x: m.median(x * x, 1)[0], of((2, 4)), "dim"),
     Case("nanmedian", lambda m, x: m.nanmedian(x * x, 0, True)[0], of((4, 2)), "dim"),
+    Case("quantile", lambda m, x: m.quantile(x * x, 0.3), of((2, 3)), "all"),
+    Case("quantile", lambda m, x: x.quantile(m.tensor([0.9, 0.3], dtype=x.dtype, device=x.device), 1, True), of((2, 4)), "vector", False),
+    Case("quantile", lambda m, x: m.quantile(x * x, 0.4, 0, interpolation="midpoint"), of((4, 2)), "midpoint"),
+    Case("quantile", lambda m, x: m.quantile(x * x, 0.4, 0, interpolation="nearest"), of((4, 2)), "nearest"),
+    Case("nanquantile", lambda m, x: m.nanquantile(x * x, 0.6, 1), of((2, 5)), "dim"),
+    Case("mode", lambda m, x: m.mode(x * x, 0)[0], of((3, 2))),
 ]
 
 

@@ -89,7 +89,8 @@ OVER: dict[str, Call] = {
         for name in (
             "sum", "mean", "prod", "amax", "amin", "any", "all", "argmax", "argmin", "var", "std", "logsumexp", "softmax", "log_softmax",
             "cumsum", "cummax", "cummin", "cumprod", "logcumsumexp", "nansum", "nanmean", "count_nonzero",
-            "sort", "argsort", "median", "nanmedian", "flip", "var_mean", "std_mean", "max", "min", "squeeze", "unsqueeze", "unbind",
+            "sort", "argsort", "median", "mode", "nanmedian", "flip", "var_mean", "std_mean", "max", "min", "squeeze",
+            "unsqueeze", "unbind",
         )
     },
     "diff": lambda x, dim: rt.diff(x, 1, dim),
@@ -98,6 +99,8 @@ OVER: dict[str, Call] = {
     "cross": lambda x, dim: rt.cross(x, x, dim),
     "topk": lambda x, dim: rt.topk(x, 1, dim),
     "kthvalue": lambda x, dim: rt.kthvalue(x, 1, dim),
+    "nanquantile": lambda x, dim: rt.nanquantile(x, 0.5, dim),
+    "quantile": lambda x, dim: rt.quantile(x, 0.5, dim),
     "rot90": lambda x, dim: rt.rot90(x, 1, (0, dim)),
     "index_select": lambda x, dim: rt.index_select(x, dim, rt.argsort(x[0])),
     "index_add": lambda x, dim: rt.index_add(x, dim, rt.argsort(x[0]), x),
@@ -149,6 +152,8 @@ REFUSED: dict[str, tuple[str, Callable[[Any], Any]]] = {
     "masked_select": ("int64", lambda x: rt.masked_select(x, x)),
     "median": ("bool", lambda x: rt.median(x)),
     "nanmedian": ("bool", lambda x: rt.nanmedian(x)),
+    "nanquantile": ("int64", lambda x: rt.nanquantile(x, 0.5)),
+    "quantile": ("int64", lambda x: rt.quantile(x, 0.5)),
     "logcumsumexp": ("int64", lambda x: rt.logcumsumexp(x, 0)),
     "histc": ("int64", lambda x: rt.histc(x)),
     "bincount": ("float32", lambda x: rt.bincount(x[0])),
