@@ -64,8 +64,8 @@ KNOWN = {
     "tril_indices": "on the default device, as everything that is made",
     "triu_indices": "on the default device, as everything that is made",
     "true_divide": "it is `div`",
-    "unique": "PyTorch tells no signature to compare with; there is no `dim`",
-    "unique_consecutive": "PyTorch tells no signature to compare with; there is no `dim`",
+    "unique": "PyTorch tells no signature to compare with",
+    "unique_consecutive": "PyTorch tells no signature to compare with",
 }
 
 # Why names are not here: the first pattern that fits counts.

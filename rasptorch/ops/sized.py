@@ -11,7 +11,7 @@ from typing import Any
 
 from ..runtime import dtype as dt
 from ..runtime.errors import BlockingInTrio, DTypeError, ShapeError
-from ..runtime.layout import layout_of
+from ..runtime.layout import Shape, layout_of
 from ..runtime.waiting import in_trio_task
 from ..tensor import Tensor, _axis
 from .comparison import ne
@@ -19,12 +19,15 @@ from .creation import counted, filled
 from .dispatch import only_tensors
 from .joining import cat
 from .moving import put_rows, select_rows
-from .reduction import amax, amin
+from .rearranging import movedim
+from .reduction import amax, amin, any
 from .scan import cumsum
 from .scattering import sum_into
 from .searching import places
 from .sorting import sorted_rows
-from .views import cast, narrow, reshape
+from .views import cast, contiguous, narrow, reshape
+
+Back = Callable[[Tensor], Tensor]
 
 
 @dataclass(slots=True)
@@ -45,21 +48,26 @@ class Sized:
 
 
 # -- equal entries ------------------------------------------------------------------------------------------------
-def _runs(x: Tensor, flat: Tensor, order: Tensor | None, return_inverse: bool, return_counts: bool) -> Sized:
-    """``flat`` (entries, equal ones side by side) without repetition; ``order`` are their places in ``x``."""
+def _runs(flat: Tensor, order: Tensor | None, shape: Shape, return_inverse: bool, return_counts: bool, back: Back | None = None) -> Sized:
+    """``flat`` (entries, or rows of them, equal ones side by side) without repetition.
+
+    ``order`` are the places that they had where the inverse is of shape ``shape``; ``back`` makes the result of the rows that stay.
+    """
     length = flat.shape[0]
-    layout = layout_of(x.device, dt.int32, (1,))
-    changes = cast(ne(narrow(flat, 0, 1, length - 1), narrow(flat, 0, 0, length - 1)), dt.int32)
+    layout = layout_of(flat.device, dt.int32, (1,))
+    differ = ne(narrow(flat, 0, 1, length - 1), narrow(flat, 0, 0, length - 1))
+    changes = cast(differ if flat.ndim == 1 else any(differ, 1), dt.int32)
     number = cat([filled("unique", layout, 0), cumsum(changes, 0, dtype=dt.int32)], 0)
 
     def finish(size: list[int]) -> Any:
         count = size[0] + 1
-        wanted = counted("index", layout_of(x.device, dt.int32, (1, count)), 0, 1)
+        wanted = counted("index", layout_of(flat.device, dt.int32, (1, count)), 0, 1)
         first = reshape(places(reshape(number, (1, length)), wanted, False), -1)
-        out: list[Tensor] = [select_rows(flat, first)]
+        kept = select_rows(flat, first)
+        out: list[Tensor] = [kept if back is None else back(kept)]
         if return_inverse:
             inverse = number if order is None else reshape(put_rows(length, order, reshape(number, (1, length))), -1)
-            out.append(reshape(cast(inverse, dt.int64), x.shape))
+            out.append(reshape(cast(inverse, dt.int64), shape))
         if return_counts:
             end = filled("unique", layout, length)
             after = cat([narrow(first, 0, 1, count - 1), end], 0)
@@ -69,53 +77,95 @@ def _runs(x: Tensor, flat: Tensor, order: Tensor | None, return_inverse: bool, r
     return Sized(narrow(number, 0, length - 1, 1), finish)
 
 
-def _nothing(x: Tensor, return_inverse: bool, return_counts: bool) -> Any:
-    out = [layout_of(x.device, x.dtype, (0,))]
-    out += [layout_of(x.device, dt.int64, x.shape)] * return_inverse + [layout_of(x.device, dt.int64, (0,))] * return_counts
+def _nothing(x: Tensor, dim: int | None, return_inverse: bool, return_counts: bool) -> Any:
+    out = [layout_of(x.device, x.dtype, (0,) if dim is None else x.shape)]
+    numbers = layout_of(x.device, dt.int64, (0,))
+    out += [layout_of(x.device, dt.int64, x.shape) if dim is None else numbers] * return_inverse + [numbers] * return_counts
     made = tuple(Tensor._make(x.device.stream().new_storage(0), 0, layout) for layout in out)
     return made[0] if len(made) == 1 else made
 
 
-def _unique(x: Tensor, return_inverse: bool, return_counts: bool) -> Sized:
-    values, order = sorted_rows(reshape(x.detach(), (1, x.layout.numel)), False)
-    return _runs(x, reshape(values, -1), order, return_inverse, return_counts)
+def _in_order(rows: Tensor) -> Tensor:
+    """The places (``[1, n]`` int32) of rows in lexicographic order: stable sorts by each column, from the last to the first."""
+    order: Tensor | None = None
+    for column in reversed(range(rows.shape[1])):
+        keys = reshape(narrow(rows, 1, column, 1), -1)
+        if order is not None:
+            keys = select_rows(keys, reshape(order, -1))
+        _, moved = sorted_rows(reshape(keys, (1, -1)), False)
+        order = moved if order is None else reshape(select_rows(reshape(order, -1), reshape(moved, -1)), (1, -1))
+    assert order is not None
+    return order
 
 
-def unique(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Any:
+def _along(x: Tensor, dim: int, ordered: bool, return_inverse: bool, return_counts: bool) -> Sized:
+    """The different entries of dimension ``dim``, each of which is a tensor of the other dimensions."""
+    front = movedim(x.detach(), dim, 0)
+    length, rest = front.shape[0], front.shape[1:]
+    rows = contiguous(reshape(front, (length, front.layout.numel // length)))
+    order = _in_order(rows) if ordered else None
+    if order is not None:
+        rows = select_rows(rows, reshape(order, -1))
+
+    def back(kept: Tensor) -> Tensor:
+        return contiguous(movedim(reshape(kept, (kept.shape[0], *rest)), 0, dim))
+
+    return _runs(rows, order, (length,), return_inverse, return_counts, back)
+
+
+def _unique(name: str, x: Tensor, ordered: bool, return_inverse: bool, return_counts: bool, dim: int | None) -> Any:
+    """What is to be waited for; for an empty tensor the result itself."""
+    only_tensors(name, x)
+    if dim is not None:
+        if not x.ndim:
+            raise ShapeError(f"{name}: a 0-d tensor has no dimension {dim}")
+        dim = _axis(name, dim, x.ndim)
+        if x.shape.count(0) > (x.shape[dim] == 0):
+            raise ShapeError(f"{name}: the entries of dimension {dim} of shape {list(x.shape)} are empty")
+    if not x.layout.numel:
+        return _nothing(x, dim, return_inverse, return_counts)
+    if dim is not None:
+        return _along(x, dim, ordered, return_inverse, return_counts)
+    flat = reshape(x.detach(), (1, x.layout.numel))
+    values, order = sorted_rows(flat, False) if ordered else (flat, None)
+    return _runs(reshape(values, -1), order, x.shape, return_inverse, return_counts)
+
+
+def unique(
+    input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:  # fmt: skip
     """The different values among all elements, in ascending order; waits for their number.
 
     With ``return_inverse`` also, in ``input``'s shape, which of them each element is (int64), with ``return_counts`` how often each occurs
     (int64). Every NaN is different from all others. In a Trio task: ``await unique_async(...)``.
+
+    With ``dim`` the different entries of that dimension (rows, for 0), in lexicographic order; the inverse is a vector then. They are
+    sorted by each of their elements in turn, so that takes as many sorts as an entry has elements.
     """
-    only_tensors("unique", input)
-    if not input.layout.numel:
-        return _nothing(input, return_inverse, return_counts)
-    return _unique(input, return_inverse, return_counts).now("unique", "use await rasptorch.unique_async(...)")
+    made = _unique("unique", input, True, return_inverse, return_counts, dim)
+    return made.now("unique", "use await rasptorch.unique_async(...)") if isinstance(made, Sized) else made
 
 
-async def unique_async(input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False) -> Any:
+async def unique_async(
+    input: Tensor, sorted: bool = True, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:  # fmt: skip
     """`unique` for Trio tasks."""
-    only_tensors("unique", input)
-    if not input.layout.numel:
-        return _nothing(input, return_inverse, return_counts)
-    return await _unique(input, return_inverse, return_counts).later()
+    made = _unique("unique", input, True, return_inverse, return_counts, dim)
+    return await made.later() if isinstance(made, Sized) else made
 
 
-def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
-    """As `unique`, of the flattened tensor as it is: only neighbours that are equal become one."""
-    only_tensors("unique_consecutive", input)
-    if not input.layout.numel:
-        return _nothing(input, return_inverse, return_counts)
-    runs = _runs(input, reshape(input.detach(), -1), None, return_inverse, return_counts)
-    return runs.now("unique_consecutive", "use await rasptorch.unique_consecutive_async(...)")
+def unique_consecutive(input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None) -> Any:
+    """As `unique`, of the flattened tensor (or dimension ``dim``) as it is: only neighbours that are equal become one."""
+    made = _unique("unique_consecutive", input, False, return_inverse, return_counts, dim)
+    return made.now("unique_consecutive", "use await rasptorch.unique_consecutive_async(...)") if isinstance(made, Sized) else made
 
 
-async def unique_consecutive_async(input: Tensor, return_inverse: bool = False, return_counts: bool = False) -> Any:
+async def unique_consecutive_async(
+    input: Tensor, return_inverse: bool = False, return_counts: bool = False, dim: int | None = None
+) -> Any:  # fmt: skip
     """`unique_consecutive` for Trio tasks."""
-    only_tensors("unique_consecutive", input)
-    if not input.layout.numel:
-        return _nothing(input, return_inverse, return_counts)
-    return await _runs(input, reshape(input.detach(), -1), None, return_inverse, return_counts).later()
+    made = _unique("unique_consecutive", input, False, return_inverse, return_counts, dim)
+    return await made.later() if isinstance(made, Sized) else made
 
 
 # -- counts -------------------------------------------------------------------------------------------------------

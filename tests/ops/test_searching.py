@@ -81,6 +81,42 @@ def test_unique(dtype: str, device: str) -> None:
     assert_close(x[:0].unique(), y[:0].unique())
 
 
+def _both(name: str, x: rt.Tensor, y: torch.Tensor, **options: Any) -> None:
+    found = getattr(rt, name)(x, return_inverse=True, return_counts=True, **options)
+    expected = getattr(torch, name)(y, return_inverse=True, return_counts=True, **options)
+    for a, b in zip(found, expected, strict=True):
+        assert_close(a, b, rtol=0, atol=0, what=f"{name}, {options}, {tuple(y.shape)}")
+
+
+@pytest.mark.every_driver
+@pytest.mark.parametrize("dtype", ["float32", "int64", "bool", "uint8"])
+def test_unique_along_dimensions(dtype: str, device: str) -> None:
+    generator = np.random.default_rng(7)
+    for shape in ((20, 3), (2, 9, 2), (5,), (1, 4), (3, 1)):
+        values = generator.integers(0, 2, shape) * (1 if dtype == "bool" else 3)
+        for dim in range(-len(shape), len(shape)):
+            x, y = pair(values, dtype, device)
+            for name in ("unique", "unique_consecutive"):
+                _both(name, x, y, dim=dim)
+                _both(name, x.transpose(0, -1), y.transpose(0, -1), dim=dim)
+
+
+def test_unique_along_dimensions_of_nothing_and_of_what_is_missing(device: str) -> None:
+    x, y = (t[:0] for t in random((2, 3), device=device))
+    for name in ("unique", "unique_consecutive"):
+        _both(name, x, y, dim=0)
+        with pytest.raises(rt.ShapeError, match=rf"^{name}: the entries of dimension 1 of shape \[0, 3\] are empty"):
+            getattr(rt, name)(x, dim=1)
+        with pytest.raises(rt.ShapeError, match=f"^{name}: a 0-d tensor has no dimension 0"):
+            getattr(x.sum(), name)(dim=0)
+        with pytest.raises(IndexError, match=f"^{name}: dimension 2 is out of range"):
+            getattr(x, name)(dim=2)
+    rows = rt.tensor([[0.0, float("nan")], [-0.0, 1.0], [0.0, float("nan")], [0.0, 1.0]], device=device)
+    values, inverse, counts = rows.unique(return_inverse=True, return_counts=True, dim=0)
+    assert (inverse.tolist(), counts.tolist()) == ([1, 0, 2, 0], [2, 1, 1])
+    assert values.isnan().tolist() == [[False, False], [False, True], [False, True]]
+
+
 def test_sizes_are_awaited_in_trio(device: str) -> None:
     x = rt.tensor([3, 1, 3, 2], device=device)
 
@@ -94,6 +130,7 @@ def test_sizes_are_awaited_in_trio(device: str) -> None:
         values, counts = await rt.unique_async(x, return_counts=True)
         assert await values.tolist() == [1, 2, 3] and await counts.tolist() == [1, 1, 2]
         assert await (await rt.unique_consecutive_async(x)).tolist() == [3, 1, 3, 2]
+        assert await (await rt.unique_async(x, dim=0)).tolist() == await (await rt.unique_async(x)).tolist()
         assert await (await rt.bincount_async(x)).tolist() == [0, 1, 1, 2]
         assert await x.repeat_interleave(rt.tensor([0, 2, 1, 0], device=device), output_size=3).tolist() == [1, 1, 3]
 
