@@ -100,4 +100,21 @@ PRODUCTS = [
     _einsum("ij,jk,kl->il", (2, 3), (3, 2), (2, 2)),
 ]
 
-MORE = [*BOUNDS, *ARITHMETIC, *REDUCTIONS, *PRODUCTS]
+SMALL = [
+    Case("fmax", lambda m, x, y: m.fmax(x, y), of((2, 3), (3,)), second=False),
+    Case("fmin", lambda m, x, y: x.fmin(y), of((2, 3), (2, 1)), second=False),
+    Case("logaddexp2", lambda m, x, y: m.logaddexp2(x, y), of((2, 3), (3,))),
+    Case("ldexp", lambda m, x, y: m.ldexp(x, y), of((2, 3), (3,))),
+    Case("addmv", lambda m, b, x, y: m.addmv(b, x, y, beta=0.5, alpha=2), of((2,), (2, 3), (3,))),
+    Case("addr", lambda m, b, x, y: m.addr(b, x, y, beta=0.5, alpha=2), of((2, 3), (2,), (3,))),
+    Case("baddbmm", lambda m, b, x, y: m.baddbmm(b, x, y, beta=0.5, alpha=2), of((2, 1), (2, 2, 3), (2, 3, 2))),
+    Case("addbmm", lambda m, b, x, y: m.addbmm(b, x, y, beta=0.5, alpha=2), of((2, 2), (2, 2, 3), (2, 3, 2))),
+    Case("inner", lambda m, x, y: m.inner(x, y), of((2, 3), (2, 2, 3)), "matrices"),
+    Case("inner", lambda m, x, y: x.inner(y), of((3,), (3,)), "vectors"),
+    Case("cov", lambda m, x: m.cov(x), of((2, 4))),
+    Case("cov", lambda m, x: x.cov(correction=0, aweights=x.detach()[0].abs() * 0 + 0.5), of((2, 4)), "weights"),
+    Case("corrcoef", lambda m, x: m.corrcoef(x), of((2, 5))),
+    Case("positive", lambda m, x: m.positive(x * x), of((2, 3))),
+]
+
+MORE = [*SMALL, *BOUNDS, *ARITHMETIC, *REDUCTIONS, *PRODUCTS]

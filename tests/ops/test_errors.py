@@ -38,6 +38,15 @@ TWO: dict[str, Call] = {
     "tensordot": lambda x, y: rt.tensordot(x, y, 1),
     "einsum": lambda x, y: rt.einsum("ij,jk->ik", x, y),
     "where": lambda x, y: rt.where(x > 0, x, y),
+    "fmax": lambda x, y: rt.fmax(x, y),
+    "fmin": lambda x, y: rt.fmin(x, y),
+    "logaddexp2": lambda x, y: rt.logaddexp2(x, y),
+    "ldexp": lambda x, y: rt.ldexp(x, y),
+    "inner": lambda x, y: rt.inner(x, y),
+    "baddbmm": lambda x, y: rt.baddbmm(x, x[None], y[None]),
+    "addbmm": lambda x, y: rt.addbmm(x, x[None], y[None]),
+    "addmv": lambda x, y: rt.addmv(x[0], x, y[0]),
+    "addr": lambda x, y: rt.addr(x, x[0], y[0]),
     "lerp": lambda x, y: rt.lerp(x, y, 0.5),
     "hypot": lambda x, y: rt.hypot(x, y),
     "logaddexp": lambda x, y: rt.logaddexp(x, y),
@@ -77,6 +86,7 @@ ALSO = {
     "tensordot": "matmul",
     "clamp": "clamp|clamp_min|clamp_max", "where": "where|gt", "lerp": "sub|where|lerp", "hypot": "maximum|hypot|abs",
     "logaddexp": "eq|sub|maximum", "copysign": "where|copysign", "addcmul": "mul|add", "addcdiv": "div|add", "stack": "stack|cat",
+    "baddbmm": "matmul", "addbmm": "matmul", "addmv": "matmul|mv", "addr": "add|mul", "inner": "inner|matmul",
     "isclose": "eq|isclose", "rsub": "sub|rsub", "max": "maximum|max", "min": "minimum|min",
 }  # fmt: skip
 INTEGERS = [name for name in BINARY if name.startswith("bitwise")]
@@ -172,8 +182,8 @@ REFUSED_ALSO = {"rand_like": "rand"}
 
 # What takes any tensor, but nothing else.
 ANY_TENSOR = (
-    "argwhere", "deg2rad", "frac", "kron", "logit", "msort", "nonzero", "nonzero_async", "rad2deg", "round", "sinc", "unique",
-    "unique_consecutive",
+    "argwhere", "corrcoef", "cov", "deg2rad", "frac", "isneginf", "isposinf", "kron", "logit", "msort", "nonzero", "nonzero_async",
+    "positive", "rad2deg", "round", "sinc", "unique", "unique_consecutive",
 )  # fmt: skip
 LATER = ("bincount_async", "unique_async", "unique_consecutive_async")  # told when they are awaited
 
