@@ -91,11 +91,13 @@ from .functions import acos as arccos
 from .functions import asin as arcsin
 from .functions import atan as arctan
 from .functions import neg as negative
+from .functions import sign as sgn
 from .functions import trunc as fix
 from .gathering import gather, index_select, take, take_along_dim
 from .joining import cat, hstack, repeat_interleave, roll, stack, tile, vstack
 from .joining import cat as concat
 from .joining import cat as concatenate
+from .joining import vstack as row_stack
 from .kinds import (
     broadcast_shapes,
     can_cast,
@@ -128,8 +130,28 @@ from .more_functions import (
 )
 from .nonzero import argwhere, masked_select, nonzero, nonzero_async
 from .padding import pad
+from .pieces import (
+    atleast_1d,
+    atleast_2d,
+    atleast_3d,
+    block_diag,
+    cartesian_prod,
+    column_stack,
+    combinations,
+    diagflat,
+    dsplit,
+    dstack,
+    hsplit,
+    is_nonzero,
+    select_scatter,
+    slice_scatter,
+    split_with_sizes,
+    tensor_split,
+    vsplit,
+)
 from .placing import index_add, index_copy, index_fill, index_put, masked_scatter, scatter, scatter_add, scatter_reduce
 from .products import dot, mm, mv, outer, tensordot, vdot
+from .products import outer as ger
 from .quantiles import mode, nanquantile, quantile
 from .random import Generator, bernoulli, manual_seed, rand, rand_like, randn, randn_like
 from .rearranging import meshgrid, movedim, ravel, swapaxes
@@ -137,6 +159,7 @@ from .rearranging import movedim as moveaxis
 from .rearranging import swapaxes as swapdims
 from .reduction import all, amax, amin, any, argmax, argmin, logsumexp, mean, prod, std, sum, var
 from .running import cummax, cummin, cumprod, cumulative_trapezoid, diff, kron, logcumsumexp, trapezoid
+from .running import trapezoid as trapz
 from .sampling import normal, randint, randint_like
 from .scan import cumsum
 from .searching import bucketize, histc, isin, searchsorted
@@ -219,6 +242,9 @@ __all__ = [
     "asin",
     "atan",
     "atan2",
+    "atleast_1d",
+    "atleast_2d",
+    "atleast_3d",
     "baddbmm",
     "bernoulli",
     "bincount",
@@ -229,12 +255,14 @@ __all__ = [
     "bitwise_or",
     "bitwise_right_shift",
     "bitwise_xor",
+    "block_diag",
     "bmm",
     "broadcast_shapes",
     "broadcast_tensors",
     "broadcast_to",
     "can_cast",
     "bucketize",
+    "cartesian_prod",
     "cat",
     "cdist",
     "ceil",
@@ -244,6 +272,8 @@ __all__ = [
     "clamp_min",
     "clip",
     "clone",
+    "column_stack",
+    "combinations",
     "concat",
     "concatenate",
     "copysign",
@@ -261,12 +291,15 @@ __all__ = [
     "deg2rad",
     "diag",
     "diag_embed",
+    "diagflat",
     "diagonal",
     "diff",
     "dist",
     "div",
     "divide",
     "dot",
+    "dsplit",
+    "dstack",
     "einsum",
     "empty",
     "empty_like",
@@ -296,12 +329,14 @@ __all__ = [
     "full_like",
     "gather",
     "ge",
+    "ger",
     "get_default_device",
     "greater",
     "greater_equal",
     "gt",
     "heaviside",
     "histc",
+    "hsplit",
     "hstack",
     "hypot",
     "index_add",
@@ -312,6 +347,7 @@ __all__ = [
     "inner",
     "is_complex",
     "is_floating_point",
+    "is_nonzero",
     "is_signed",
     "is_tensor",
     "isclose",
@@ -411,6 +447,7 @@ __all__ = [
     "roll",
     "rot90",
     "round",
+    "row_stack",
     "rsqrt",
     "rsub",
     "scatter",
@@ -418,16 +455,20 @@ __all__ = [
     "scatter_reduce",
     "searchsorted",
     "select",
+    "select_scatter",
     "set_default_device",
+    "sgn",
     "sigmoid",
     "sign",
     "signbit",
     "sin",
     "sinc",
     "sinh",
+    "slice_scatter",
     "softmax",
     "sort",
     "split",
+    "split_with_sizes",
     "sqrt",
     "square",
     "squeeze",
@@ -445,12 +486,14 @@ __all__ = [
     "tan",
     "tanh",
     "tensor",
+    "tensor_split",
     "tensordot",
     "tile",
     "topk",
     "trace",
     "transpose",
     "trapezoid",
+    "trapz",
     "tril",
     "tril_indices",
     "triu",
@@ -467,6 +510,7 @@ __all__ = [
     "var",
     "var_mean",
     "vdot",
+    "vsplit",
     "vstack",
     "where",
     "xlogy",

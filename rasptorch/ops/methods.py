@@ -19,6 +19,7 @@ from . import (
     joining,
     kinds,
     making,
+    pieces,
     products,
     quantiles,
     random,
@@ -102,6 +103,10 @@ OTHER: dict[str, Callable[..., Any]] = {
     "cauchy_": filling.cauchy_, "geometric_": filling.geometric_, "bernoulli_": filling.bernoulli_, "random_": filling.random_,
     **{name: getattr(small_functions, name) for name in ("corrcoef", "cov", "fmax", "fmin", "inner", "isneginf", "isposinf", "positive")},
     "logaddexp2": small_functions.logaddexp2,
+    **{name: getattr(pieces, name) for name in (
+        "diagflat", "dsplit", "hsplit", "is_nonzero", "select_scatter", "slice_scatter", "split_with_sizes", "sum_to_size", "tensor_split",
+        "vsplit",
+    )},
     "cross": also.cross, "dist": also.dist, "trace": also.trace,
     "dot": products.dot, "vdot": products.vdot, "mv": products.mv, "mm": products.mm, "outer": products.outer,
     "new_zeros": making.new_zeros, "new_ones": making.new_ones, "new_full": making.new_full, "new_empty": making.new_empty,
@@ -135,7 +140,7 @@ ALIASES = {
     "absolute": "abs", "negative": "neg", "arccos": "acos", "arcsin": "asin", "arctan": "atan", "arctan2": "atan2",
     "fix": "trunc", "subtract": "sub", "multiply": "mul", "divide": "div", "true_divide": "div", "clip": "clamp",
     "greater": "gt", "greater_equal": "ge", "less": "lt", "less_equal": "le", "not_equal": "ne",
-    "moveaxis": "movedim", "swapdims": "swapaxes",
+    "moveaxis": "movedim", "swapdims": "swapaxes", "ger": "outer", "sgn": "sign",
 }  # fmt: skip
 
 # Of integers and booleans.

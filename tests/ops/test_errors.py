@@ -138,6 +138,9 @@ OVER: dict[str, Call] = {
     "repeat_interleave": lambda x, dim: rt.repeat_interleave(x, 2, dim),
     "cat": lambda x, dim: rt.cat([x, x], dim),
     "stack": lambda x, dim: rt.stack([x, x], dim + 1),
+    "tensor_split": lambda x, dim: rt.tensor_split(x, 2, dim),
+    "select_scatter": lambda x, dim: rt.select_scatter(x, x[0], dim, 0),
+    "slice_scatter": lambda x, dim: rt.slice_scatter(x, x, dim),
     "unfold": lambda x, dim: x.unfold(dim, 1, 1),
 }  # fmt: skip
 OVER_ALSO = {"nansum": "sum", "nanmean": "sum", "count_nonzero": "sum", "norm": "sum", "stack": "stack|cat", "std": "var|std"}
@@ -182,13 +185,16 @@ REFUSED_ALSO = {"rand_like": "rand"}
 
 # What takes any tensor, but nothing else.
 ANY_TENSOR = (
-    "argwhere", "corrcoef", "cov", "deg2rad", "frac", "isneginf", "isposinf", "kron", "logit", "msort", "nonzero", "nonzero_async",
+    "argwhere", "atleast_1d", "atleast_2d", "atleast_3d", "block_diag", "cartesian_prod", "combinations",
+    "corrcoef", "cov", "deg2rad", "diagflat", "is_nonzero",
+    "frac", "isneginf", "isposinf", "kron", "logit", "msort", "nonzero", "nonzero_async",
     "positive", "rad2deg", "round", "sinc", "unique", "unique_consecutive",
 )  # fmt: skip
 LATER = ("bincount_async", "unique_async", "unique_consecutive_async")  # told when they are awaited
 
 # Tested by name in other files: they take shapes and numbers, or anything.
 ELSEWHERE = {
+    "column_stack", "dsplit", "dstack", "hsplit", "row_stack", "split_with_sizes", "trapz", "vsplit",
     "Generator", "allclose", "equal", "arange", "as_strided", "as_tensor", "asarray", "bernoulli", "broadcast_shapes", "broadcast_tensors",
     "broadcast_to", "bucketize", "can_cast",
     "clone", "diag", "empty", "empty_like", "eye", "finfo", "fliplr", "flipud",
