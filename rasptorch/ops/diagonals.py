@@ -11,9 +11,10 @@ from ..runtime.layout import contiguous_strides, layout_of
 from ..tensor import Tensor, _axis
 from .arithmetic import where
 from .comparison import ge, le
-from .creation import counted
+from .creation import counted, filled
+from .dispatch import same_device
 from .outputs import takes_out
-from .views import clone, embed, view
+from .views import cast, clone, embed, view
 
 
 def _on_diagonal(shape: tuple[int, ...], strides: tuple[int, ...], offset: int, first: int, second: int) -> tuple[
@@ -47,6 +48,18 @@ def diagonal(input: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Te
     first, second = _two("diagonal", input, dim1, dim2)
     shape, strides, start = _on_diagonal(input.shape, input.layout.strides, offset, first, second)
     return view(input, "diagonal", shape, strides, input.offset + start, _grad_diagonal, (input.layout, offset, first, second))
+
+
+def diagonal_scatter(input: Tensor, src: Tensor, offset: int = 0, dim1: int = 0, dim2: int = 1) -> Tensor:
+    """A copy of ``input`` with ``src`` in place of `diagonal` ``(offset, dim1, dim2)``."""
+    first, second = _two("diagonal_scatter", input, dim1, dim2)
+    same_device("diagonal_scatter", (input.layout, src.layout))
+    shape, strides, start = _on_diagonal(input.shape, contiguous_strides(input.shape), offset, first, second)
+    if src.shape != shape:
+        raise ShapeError(f"diagonal_scatter: src has shape {list(src.shape)}, the diagonal {list(shape)}")
+    ones = filled("diagonal_scatter", layout_of(input.device, dt.bool_, shape), True)
+    there = embed(ones, input.shape, layout_of(input.device, dt.bool_, shape, strides), start)
+    return where(there, embed(cast(src, input.dtype), input.shape, layout_of(input.device, input.dtype, shape, strides), start), input)
 
 
 def diag_embed(input: Tensor, offset: int = 0, dim1: int = -2, dim2: int = -1) -> Tensor:

@@ -69,6 +69,8 @@ JOINING = [
     _view("combinations", lambda m, x: m.combinations(x, 2), (4,)),
     _view("combinations", lambda m, x: m.combinations(x, 3, True), (3,), "replacement"),
     Case("select_scatter", lambda m, x, y: m.select_scatter(x * x, y * y, 1, -1), of((2, 3), (2,))),
+    Case("diagonal_scatter", lambda m, x, y: m.diagonal_scatter(x * x, y * y, 1), of((2, 3), (2,)), "matrix"),
+    Case("diagonal_scatter", lambda m, x, y: x.diagonal_scatter(y, -1, 2, 0), of((2, 3, 3), (3, 2)), "dims", False),
     Case("slice_scatter", lambda m, x, y: m.slice_scatter(x * x, y * y, 1, 1, None, 2), of((2, 5), (2, 2))),
     _view("sum_to_size", lambda m, x: x.sum_to_size(3, 1), (2, 3, 2)),
     Case("meshgrid", lambda m, x, y: m.mul(*m.meshgrid(x, y, indexing="ij")), of((2,), (3,)), "ij"),

@@ -139,6 +139,7 @@ OVER: dict[str, Call] = {
     "cat": lambda x, dim: rt.cat([x, x], dim),
     "stack": lambda x, dim: rt.stack([x, x], dim + 1),
     "tensor_split": lambda x, dim: rt.tensor_split(x, 2, dim),
+    "diagonal_scatter": lambda x, dim: rt.diagonal_scatter(x, x[0], 0, 0, dim),
     "select_scatter": lambda x, dim: rt.select_scatter(x, x[0], dim, 0),
     "slice_scatter": lambda x, dim: rt.slice_scatter(x, x, dim),
     "unfold": lambda x, dim: x.unfold(dim, 1, 1),

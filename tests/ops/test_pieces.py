@@ -64,6 +64,7 @@ ERRORS: list[tuple[Any, type[Exception], str]] = [
     (lambda x: rt.combinations(x[0], -1), ValueError, "^combinations: r is not negative, got -1"),
     (lambda x: x.select_scatter(x, 0, 0), rt.ShapeError, r"^select_scatter: src has shape \[2, 3\], what it takes the place of \[3\]"),
     (lambda x: x.slice_scatter(x, 0, 1), rt.ShapeError, r"^slice_scatter: src has shape \[2, 3\], what it takes the place of \[1, 3\]"),
+    (lambda x: x.diagonal_scatter(x), rt.ShapeError, r"^diagonal_scatter: src has shape \[2, 3\], the diagonal \[2\]"),
     (lambda x: x.sum_to_size(2, 2), rt.ShapeError, r"^sum_to_size: \[2, 2\] does not stretch to shape \[2, 3\]"),
     (lambda x: rt.is_nonzero(x), rt.ShapeError, r"^is_nonzero: takes one element, got shape \[2, 3\]; see count_nonzero"),
     (lambda x: rt.dstack(x), TypeError, "^dstack takes a sequence of tensors"),
