@@ -27,11 +27,11 @@ def _on_gpu(device: str | Device) -> bool:
 class autocast:
     """``with rt.autocast("gpu"):`` or ``@rt.autocast("gpu")``: matrix products and layers made of them take 16-bit operands.
 
-    In the block, operands of matrix products are converted to ``dtype`` (float16 on ``"gpu"``, bfloat16 on ``"cpu"`` unless
-    given), which is how they are stored: sums inside are always kept in float32. Reductions, softmax, norms, losses, and
-    functions such as ``exp`` and ``log`` take 16-bit operands as float32. All else keeps PyTorch's rules of promotion. float64 is left
-    alone. ``enabled=False`` switches it off inside. It holds for this thread or Trio task; backward runs in the dtypes of forward,
-    so call it outside.
+    In the block, operands of matrix products, convolutions, recurrent layers and attention are converted to ``dtype`` (float16 on
+    ``"gpu"``, bfloat16 on ``"cpu"`` unless given), which is how they are stored: sums inside are always kept in float32. Reductions,
+    softmax, norms, losses, and functions such as ``exp`` and ``log`` take 16-bit operands as float32. All else keeps PyTorch's rules
+    of promotion. float64 is left alone. ``enabled=False`` switches it off inside. It holds for this thread or Trio task; backward
+    runs in the dtypes of forward, so call it outside.
     """
 
     def __init__(

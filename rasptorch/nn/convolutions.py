@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ..ops.convolution import Geometry, convolve, convolve_back
+from ..ops.precision import in_low_precision
 from ..runtime.errors import ShapeError
 from ..tensor import Tensor
 
@@ -88,6 +89,7 @@ def _with_bias(out: Tensor, bias: Tensor | None) -> Tensor:
     return out if bias is None else out + bias.reshape(-1, 1, 1)
 
 
+@in_low_precision
 def _convolution(
     operation: str, dims: int, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Size, padding: Size | str, dilation: Size,
     groups: int,
@@ -113,6 +115,7 @@ def _convolution(
     return unbatched(_with_bias(out, bias), x, dims)
 
 
+@in_low_precision
 def _transposed(
     operation: str, dims: int, x: Tensor, weight: Tensor, bias: Tensor | None, stride: Size, padding: Size, output_padding: Size,
     groups: int, dilation: Size,

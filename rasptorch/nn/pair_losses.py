@@ -5,12 +5,14 @@ from __future__ import annotations
 from ..ops.arithmetic import maximum, where
 from ..ops.clamping import clamp_min
 from ..ops.functions import absolute, exp, relu, sqrt
+from ..ops.precision import in_full_precision
 from ..ops.reduction import sum
 from ..runtime.errors import ShapeError
 from ..tensor import Tensor
 from .elementwise_losses import check_reduction, reduced
 
 
+@in_full_precision
 def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -> Tensor:
     """``x1 · x2 / (max(|x1|, eps) max(|x2|, eps))`` along ``dim``; both broadcast. Zero, gradient and all, where a vector is zero."""
     lengths = [sqrt(where(square > 0, square, 1.0)) * where(square > 0, 1.0, 0.0) for square in (sum(x * x, dim, True) for x in (x1, x2))]
@@ -18,6 +20,7 @@ def cosine_similarity(x1: Tensor, x2: Tensor, dim: int = 1, eps: float = 1e-8) -
     return sum(first * second, dim)
 
 
+@in_full_precision
 def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: str = "mean") -> Tensor:
     """``1 - cos`` where ``target`` is 1, ``max(0, cos - margin)`` where it is -1, of vectors ``[n, d]`` or ``[d]``."""
     check_reduction("cosine_embedding_loss", reduction)
@@ -33,12 +36,14 @@ def cosine_embedding_loss(input1: Tensor, input2: Tensor, target: Tensor, margin
     return reduced(loss, reduction)
 
 
+@in_full_precision
 def margin_ranking_loss(input1: Tensor, input2: Tensor, target: Tensor, margin: float = 0.0, reduction: str = "mean") -> Tensor:
     """``max(0, margin - target * (input1 - input2))``: ``target`` 1 says that the first is to be larger, -1 the second."""
     check_reduction("margin_ranking_loss", reduction)
     return reduced(clamp_min(-target * (input1 - input2) + margin, 0.0), reduction)
 
 
+@in_full_precision
 def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, reduction: str = "mean") -> Tensor:
     """``input`` (a distance) where ``target`` is 1, ``max(0, margin - input)`` where it is -1."""
     check_reduction("hinge_embedding_loss", reduction)
@@ -46,6 +51,7 @@ def hinge_embedding_loss(input: Tensor, target: Tensor, margin: float = 1.0, red
     return reduced(near + far, reduction)
 
 
+@in_full_precision
 def triplet_margin_loss(
     anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, reduction: str = "mean"
 ) -> Tensor:
@@ -55,6 +61,7 @@ def triplet_margin_loss(
     return reduced(clamp_min(near - far + margin, 0.0), reduction)
 
 
+@in_full_precision
 def gaussian_kl(mean: Tensor, log_variance: Tensor, reduction: str = "sum") -> Tensor:
     """The divergence of normal distributions from the standard one, ``-(1 + v - mean**2 - exp(v)) / 2`` for a logarithmic variance ``v``.
 

@@ -8,6 +8,7 @@ from typing import Any
 from ..ops.creation import empty, zeros
 from ..ops.joining import cat, stack
 from ..ops.linalg import linear
+from ..ops.precision import lowered
 from ..ops.random import dropout
 from ..ops.recurrence import GATES, cell, sequence
 from ..runtime import dtype as dt
@@ -205,6 +206,7 @@ class _Cell(Module):
         for given in (state, memory):
             if given is not None and given.shape != wanted:
                 raise ShapeError(f"{name}: state is {list(wanted)} for input {list(x.shape)}, got {list(given.shape)}")
+        x, state, memory = lowered(x, state, memory)
         start = zeros(wanted, dtype=x.dtype, device=x.device)
         first = (start if memory is None else memory) if self._mode == "LSTM" else None
         gates = linear(x, self.weight_ih, self.bias_ih)

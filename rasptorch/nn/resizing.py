@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from ..ops.precision import full
 from ..ops.resampling import resampled
 from ..ops.views import clone
 from ..runtime.errors import ShapeError
@@ -55,6 +56,7 @@ def interpolate(
     if align_corners is not None and mode not in DIMS:
         raise ValueError(f"interpolate: align_corners is for the modes linear and bilinear, got mode={mode!r}")
     sizes, factors = _sizes(x, size, scale_factor, recompute_scale_factor)
+    x = x if mode == "area" else full(x)  # inside autocast; pooling, which this is, stays in 16 bits
     how = CORNERS if align_corners else MODES[mode]
     out = x
     for axis, (n, factor) in reversed(list(enumerate(zip(sizes, factors, strict=True), 2))):

@@ -10,6 +10,7 @@ from ..tensor import Tensor
 from .arithmetic import where
 from .dispatch import tape
 from .functions import absolute, erf, exp, expm1, log1p, relu, sigmoid, tanh
+from .precision import in_full_precision, in_given_precision, in_low_precision
 
 SELU_ALPHA, SELU_SCALE = 1.6732632423543772848170429916717, 1.0507009873554804934193349852946
 
@@ -19,6 +20,7 @@ def leaky_relu(x: Tensor, negative_slope: float = 0.01) -> Tensor:
     return where(x > 0, x, x * negative_slope)
 
 
+@in_low_precision
 def prelu(x: Tensor, weight: Tensor) -> Tensor:
     """``x`` where positive, ``weight * x`` elsewhere; ``weight`` has one element, or one per entry of
     dimension 1.
@@ -28,12 +30,14 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
     return where(x > 0, x, x * weight)
 
 
+@in_given_precision
 def elu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """``x`` where positive, ``alpha * (exp(x) - 1)`` elsewhere."""
     # The exponential only ever sees what it is used for: its overflow elsewhere would make the gradient NaN.
     return where(x > 0, x, expm1(where(x > 0, 0.0, x)) * alpha)
 
 
+@in_given_precision
 def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
     """``x`` where positive, ``alpha * (exp(x / alpha) - 1)`` elsewhere (Barron, 2017)."""
     if alpha == 0:
@@ -41,6 +45,7 @@ def celu(x: Tensor, alpha: float = 1.0) -> Tensor:
     return where(x > 0, x, expm1(where(x > 0, 0.0, x) / alpha) * alpha)
 
 
+@in_given_precision
 def selu(x: Tensor) -> Tensor:
     """``elu`` scaled so that mean 0 and variance 1 are kept (Klambauer et al., NeurIPS 2017)."""
     return elu(x, SELU_ALPHA) * SELU_SCALE
@@ -73,6 +78,7 @@ def _grad_log_one_plus_exp(n: Node, g: Tensor) -> tuple[Tensor]:
     return (g * sigmoid(n.values()[0]),)
 
 
+@in_full_precision
 def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     """``log(1 + exp(beta * x)) / beta``, and ``x`` itself where ``beta * x`` is above ``threshold``."""
     scaled = x if beta == 1 else x * beta
@@ -80,6 +86,7 @@ def softplus(x: Tensor, beta: float = 1.0, threshold: float = 20.0) -> Tensor:
     return where(scaled > threshold, x, soft if beta == 1 else soft / beta)
 
 
+@in_given_precision
 def logsigmoid(x: Tensor) -> Tensor:
     """``log(sigmoid(x))`` without overflow."""
     return -log_one_plus_exp(-x)
@@ -115,6 +122,7 @@ def hardswish(x: Tensor) -> Tensor:
     return where(x <= -3, 0.0, where(x >= 3, x, x * (x / 6.0 + 0.5)))
 
 
+@in_given_precision
 def mish(x: Tensor) -> Tensor:
     """``x * tanh(softplus(x))``."""
     return x * tanh(log_one_plus_exp(x))

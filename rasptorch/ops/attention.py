@@ -27,6 +27,7 @@ from .creation import empty, zeros
 from .dispatch import SpecCache, enqueue, same_device, tape
 from .functions import exp, log
 from .linalg import matmul
+from .precision import in_low_precision
 from .program import ProgramWriter
 from .random import Generator, _bits_spec, default_generator
 from .reduction import amax, sum, sum_to
@@ -273,6 +274,7 @@ def _checked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: fl
         raise ValueError(f"{name}: dropout_p is a probability, at least 0 and less than 1, got {dropout_p}")
 
 
+@in_low_precision
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,
@@ -331,6 +333,7 @@ def _grad_packed(n: Node, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
     return out, found[3]
 
 
+@in_low_precision
 def packed_attention(
     packed: Tensor, attn_mask: Tensor | None, dropout_p: float, is_causal: bool, generator: Generator | None = None
 ) -> Tensor:

@@ -14,7 +14,7 @@ from ..runtime.readback import Readback
 from ..tensor import Tensor
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, same_device, tape
 from .outputs import takes_out
-from .precision import lowered
+from .precision import in_widest_precision, lowered
 from .reduction import sum_to
 
 _specs = SpecCache()
@@ -132,6 +132,7 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     return out if x.ndim <= 2 else out.reshape(*x.shape[:-1], weight.shape[0])
 
 
+@in_widest_precision
 def bilinear(x1: Tensor, x2: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     """``y[k] = x1 @ weight[k] @ x2 + bias[k]`` for inputs ``[..., in1]`` and ``[..., in2]``, ``weight`` of ``[out, in1, in2]`` and
     ``bias`` of ``[out]``.

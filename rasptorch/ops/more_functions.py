@@ -15,6 +15,7 @@ from .diagonals import diagonal
 from .dispatch import only_tensors, same_device, stretching
 from .functions import log, log1p, sin, trunc
 from .outputs import converts_out, takes_out
+from .precision import in_full_precision
 from .reduction import sum
 from .statistics import norm
 from .views import cast, narrow
@@ -87,6 +88,7 @@ def _floating(name: str, *tensors: Tensor) -> None:
             raise DTypeError(f"{name} is not defined for {x.dtype.name}; convert with .to(rasptorch.float32)")
 
 
+@in_full_precision
 def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     """The ``p``-norm of the difference."""
     stretching("dist", input, other)
@@ -94,6 +96,7 @@ def dist(input: Tensor, other: Tensor, p: float = 2) -> Tensor:
     return norm(input - other, p)
 
 
+@in_full_precision
 def cdist(x1: Tensor, x2: Tensor, p: float = 2.0) -> Tensor:
     """The ``p``-norms of the differences of all rows: ``[..., n, m]`` and ``[..., k, m]`` to ``[..., n, k]``."""
     if x1.ndim < 2 or x2.ndim < 2 or x1.shape[-1] != x2.shape[-1]:

@@ -17,6 +17,7 @@ from ..runtime.errors import DTypeError, ShapeError
 from ..tensor import Tensor
 from .dispatch import tape
 from .functions import rsqrt, square
+from .precision import in_full_precision
 from .reduction import mean, sum, sum_to, variance
 
 
@@ -111,6 +112,7 @@ def _check_affine(name: str, wanted: tuple[int, ...], **given: Tensor | None) ->
             raise ShapeError(f"{name}: {what} has shape {list(value.shape)}, wanted is {list(wanted)}")
 
 
+@in_full_precision
 def layer_norm(x: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """Mean 0 and variance 1 over the last dimensions, which are ``normalized_shape``; then times ``weight`` plus ``bias`` of
     that shape (Ba, Kiros and Hinton, 2016).
@@ -120,6 +122,7 @@ def layer_norm(x: Tensor, normalized_shape: Any, weight: Tensor | None = None, b
     return standardized(x, over, eps, weight, bias).value
 
 
+@in_full_precision
 def rms_norm(x: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
     """``x`` over its root mean square in the last dimensions, which are ``normalized_shape``; then times ``weight`` (Zhang and
     Sennrich, NeurIPS 2019). ``eps`` None is the dtype's distance from 1 to the next number.
@@ -132,6 +135,7 @@ def rms_norm(x: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps
 _EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 
 
+@in_full_precision
 def group_norm(x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """``x`` of ``[n, channels, ...]`` with mean 0 and variance 1 in each of ``num_groups`` groups of channels of each sample; then
     times ``weight`` plus ``bias``, one per channel (Wu and He, ECCV 2018).
@@ -154,12 +158,13 @@ def per_channel(value: Tensor | None, x: Tensor) -> Tensor | None:
 def with_moments(
     x: Tensor, average: Tensor, spread: Tensor, weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Tensor:
-    """``x`` of ``[n, channels, ...]`` normalised by given moments per channel, scaled and shifted."""
+    """``x`` of ``[n, channels, ...]`` normalised by given moments per channel, scaled and shifted; in the dtype of ``x``."""
     factor = rsqrt(spread + eps)
     if weight is not None:
         factor = factor * weight
     out = (x - per_channel(average, x)) * per_channel(factor, x)
-    return out if bias is None else out + per_channel(bias, x)
+    out = out if bias is None else out + per_channel(bias, x)
+    return out if out.dtype is x.dtype else out.to(x.dtype)
 
 
 def _blend(target: Tensor, seen: Tensor, momentum: Any) -> None:

@@ -1,9 +1,13 @@
-"""What operations do inside `rasptorch.autocast`: products take the low dtype, sums and functions of wide range float32."""
+"""What operations do inside `rasptorch.autocast`: products take the low dtype, sums and functions of wide range float32.
+
+The lists are those of PyTorch for its GPUs (ATen/autocast_mode.h), which are longer than those for its CPU; and means, variances and
+running products keep company with sums. An operation made of others counts as one: inside of it autocast is off.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import wraps
+from functools import reduce, wraps
 from typing import Any, Final, ParamSpec, TypeVar
 
 from ..autograd.precision import low_dtypes
@@ -56,5 +60,57 @@ def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
         if low_dtypes.get() is None:
             return function(*args, **kwargs)
         return function(*[full(x) for x in args], **{k: full(x) for k, x in kwargs.items()})
+
+    return wrapped
+
+
+def _off(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+    token = low_dtypes.set(None)
+    try:
+        return function(*args, **kwargs)
+    finally:
+        low_dtypes.reset(token)
+
+
+def _low_within(x: Any) -> Any:
+    return tuple([_low(y) for y in x]) if isinstance(x, tuple) else _low(x)
+
+
+def in_low_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """The function takes its tensors, and those in tuples, in the low dtype inside autocast: convolutions, recurrence, attention."""
+
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        if low_dtypes.get() is None:
+            return function(*args, **kwargs)
+        return _off(function, *[_low_within(x) for x in args], **{k: _low_within(x) for k, x in kwargs.items()})
+
+    return wrapped
+
+
+def in_given_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """The function computes in the dtype that its tensors have, inside autocast as outside: activations that need an exponential."""
+
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        return function(*args, **kwargs) if low_dtypes.get() is None else _off(function, *args, **kwargs)
+
+    return wrapped
+
+
+def in_widest_precision(function: Callable[P, R]) -> Callable[P, R]:
+    """The function takes its floating-point tensors in the widest dtype among them inside autocast: products that are sensitive."""
+
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        given = [x.dtype for x in (*args, *kwargs.values()) if isinstance(x, Tensor) and x.dtype.is_floating_point]
+        if low_dtypes.get() is None or len(set(given)) < 2:
+            return in_given_precision(function)(*args, **kwargs)
+        widest = reduce(dt.promote, given)
+
+        def wide(x: Any) -> Any:
+            return cast(x, widest) if isinstance(x, Tensor) and x.dtype.is_floating_point and x.dtype is not widest else x
+
+        return _off(function, *[wide(x) for x in args], **{k: wide(x) for k, x in kwargs.items()})
 
     return wrapped

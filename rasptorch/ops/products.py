@@ -11,6 +11,7 @@ from ..tensor import Tensor, axes
 from .arithmetic import mul
 from .linalg import matmul
 from .outputs import takes_out
+from .precision import in_widest_precision
 from .views import permute, reshape, unsqueeze
 
 
@@ -23,6 +24,7 @@ def _ranks(name: str, a: Tensor, b: Tensor, first: int, second: int) -> None:
 
 
 @takes_out
+@in_widest_precision
 def dot(input: Tensor, tensor: Tensor, *, out: Any = None) -> Tensor:
     """The sum of the products of two vectors' elements."""
     _ranks("dot", input, tensor, 1, 1)
@@ -32,6 +34,7 @@ def dot(input: Tensor, tensor: Tensor, *, out: Any = None) -> Tensor:
 
 
 @takes_out
+@in_widest_precision
 def vdot(input: Tensor, other: Tensor, *, out: Any = None) -> Tensor:
     """`dot`: without complex numbers nothing is conjugated."""
     return dot(input, other)
@@ -80,6 +83,7 @@ def _contracted(dims: int | Sequence[Sequence[int] | int], a: Tensor, b: Tensor)
 
 
 @takes_out
+@in_widest_precision
 def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[Sequence[int] | int] = 2, *, out: Any = None) -> Tensor:
     """Products summed over pairs of dimensions: the last ``dims`` of ``a`` with the first of ``b``, or those in two lists."""
     if a.dtype is not b.dtype:

@@ -25,6 +25,7 @@ from .dispatch import tape
 from .functions import relu, sigmoid, square, tanh
 from .joining import cat, stack
 from .linalg import linear, matmul
+from .precision import in_low_precision
 from .reduction import sum
 from .views import copy_into, split, view
 
@@ -42,6 +43,7 @@ Weights = tuple[Tensor, Tensor, Tensor | None, Tensor | None]  # weight_ih, weig
 
 
 # -- one step, taped operation by operation --------------------------------------------------------------------------
+@in_low_precision
 def cell(
     mode: str, gates: Tensor, state: Tensor, memory: Tensor | None, weight_hh: Tensor, bias_hh: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
@@ -78,6 +80,7 @@ def _order(run: _Run, steps: int) -> Sequence[int]:
 
 
 # -- forward ---------------------------------------------------------------------------------------------------------
+@in_low_precision
 def sequence(
     mode: str, reverse: bool, x: Tensor, state: Tensor, memory: Tensor | None, weights: Weights
 ) -> tuple[Tensor, Tensor, Tensor | None]:

@@ -18,6 +18,7 @@ from .dispatch import only_tensors, same_device, stretching, tape
 from .joining import cat
 from .outputs import takes_out
 from .placing import scattered_sum
+from .precision import in_full_precision
 from .reduction import sum
 from .scan import cumsum
 from .variants import logaddexp
@@ -42,6 +43,7 @@ def _doubled(x: Tensor, axis: int, combine: Callable[[Tensor, Tensor], Tensor]) 
 
 
 @takes_out
+@in_full_precision
 def cumprod(input: Tensor, dim: int, *, dtype: Any = None, out: Any = None) -> Tensor:
     """The products of the entries up to each along ``dim``. Integers and booleans multiply in int64."""
     axis = _axis("cumprod", dim, input.ndim)
@@ -52,6 +54,7 @@ def cumprod(input: Tensor, dim: int, *, dtype: Any = None, out: Any = None) -> T
 
 
 @takes_out
+@in_full_precision
 def logcumsumexp(input: Tensor, dim: int, *, out: Any = None) -> Tensor:
     """The logarithms of the running sums of ``exp(input)`` along ``dim``, without overflow."""
     axis = _axis("logcumsumexp", dim, input.ndim)
