@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 from ..autograd.mode import no_grad
+from ..nn.batchnorm import _BatchNorm
 from ..nn.module import Module
 from ..ops.creation import tensor
 from ..ops.program import ProgramWriter
 from ..ops.update import Update
 from ..runtime.device import Device
 from ..tensor import Tensor
-from .optimizer import OptimizerError
+from .lr_scheduler.schedule import LRScheduler, per_group
+from .optimizer import Group, Optimizer, OptimizerError
 from .rules import mean_of
 
 Average = Callable[[Sequence[Tensor], Sequence[Tensor], int], None]
@@ -122,6 +125,70 @@ class AveragedModel(Module):
         result = super().load_state_dict(state_dict, strict, assign)
         self._count = int(self.n_averaged)
         return result
+
+
+@no_grad()
+def update_bn(loader: Iterable[Any], model: Module, device: str | Device | None = None) -> None:
+    """Give the batch normalisation layers of ``model`` the plain averages of the moments over all batches of ``loader``.
+
+    An averaged model's running moments are those of none of the models that went into it. A batch is a tensor, or a list or tuple
+    whose first entry is what the model takes; it goes to ``device`` if given. Momenta and the mode of ``model`` are put back.
+    """
+    layers = [layer for layer in model.modules() if isinstance(layer, _BatchNorm)]
+    if not layers:
+        return
+    momenta, training = [layer.momentum for layer in layers], model.training
+    for layer in layers:
+        layer.reset_running_stats()
+        layer.momentum = None
+    model.train()
+    try:
+        for batch in loader:
+            x = batch[0] if isinstance(batch, (list, tuple)) else batch
+            model(x if device is None else x.to(device))
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        model.train(training)
+
+
+class SWALR(LRScheduler):
+    """From the rate at hand to ``swa_lr`` in ``anneal_epochs`` steps, and constant from there: for averaging weights.
+
+    ``swa_lr`` is one rate, or one for each parameter group; ``anneal_strategy`` ``"cos"`` or ``"linear"``.
+    """
+
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        swa_lr: float | Sequence[float],
+        anneal_epochs: int = 10,
+        anneal_strategy: str = "cos",
+        last_epoch: int = -1,
+    ) -> None:
+        if anneal_strategy not in ("cos", "linear"):
+            raise ValueError(f'SWALR: anneal_strategy is "cos" or "linear", got {anneal_strategy!r}')
+        if not isinstance(anneal_epochs, int) or anneal_epochs < 0:
+            raise ValueError(f"SWALR: anneal_epochs is a whole number of at least 0, got {anneal_epochs}")
+        for group, rate in zip(optimizer.param_groups, per_group("swa_lr", optimizer, swa_lr), strict=True):
+            group["swa_lr"] = rate
+        self.anneal_epochs = anneal_epochs
+        self.anneal_strategy = anneal_strategy
+        super().__init__(optimizer, last_epoch)
+
+    def _share(self, step: int) -> float:
+        """How much of ``swa_lr`` there is in the rate at ``step``."""
+        way = max(0.0, min(1.0, step / max(1, self.anneal_epochs)))
+        return way if self.anneal_strategy == "linear" else (1.0 - math.cos(math.pi * way)) / 2
+
+    def _next(self, group: Group, base: float) -> float:
+        step = self._step_count - 1
+        if self.anneal_epochs == 0:
+            step = max(1, step)
+        target, before, now = group["swa_lr"], self._share(step - 1), self._share(step)
+        # What the rate was mixed from is found from it, so that another schedule may go on changing it meanwhile.
+        first = target if before == 1 else (group["lr"] - before * target) / (1.0 - before)
+        return float(target * now + first * (1.0 - now))
 
 
 class EMA:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 import rasptorch as rt
 from rasptorch import nn
@@ -102,7 +106,77 @@ def test_a_few_dispatches_and_captured(device: str) -> None:
         assert_close(a, np.full(a.shape, 1 - 0.75**3, np.float32), 1e-6, 1e-6)
 
 
+few = settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+
+
+@few
+@given(data=st.data())
+def test_rates_for_averaging(data: st.DataObject) -> None:
+    """By itself, and after another schedule that goes on changing the rate."""
+    epochs, strategy = data.draw(st.integers(0, 6)), data.draw(st.sampled_from(["cos", "linear"]))
+    rates, swa = [data.draw(st.floats(0.01, 1.0)) for _ in range(2)], [data.draw(st.floats(0.01, 1.0)) for _ in range(2)]
+    target: Any = swa if data.draw(st.booleans()) else swa[0]
+    other = data.draw(st.booleans())
+
+    def run(lib: Any, parameter: Any, schedules: Any, averages: Any) -> list[list[float]]:
+        optimizer = lib.SGD([{"params": [parameter()], "lr": rate} for rate in rates], lr=0.1)
+        plain = schedules.ExponentialLR(optimizer, 0.9)
+        schedule = averages.SWALR(optimizer, target, epochs, strategy)
+        found = []
+        for k in range(10):
+            optimizer.step()
+            if other and k % 3 == 2:
+                plain.step()
+            schedule.step()
+            found.append([group["lr"] for group in optimizer.param_groups])
+        assert schedule.get_last_lr() == found[-1]
+        return found
+
+    mine = run(rt.optim, lambda: nn.Parameter(rt.ones(2)), rt.optim.lr_scheduler, swa_utils)
+    its = run(torch.optim, lambda: torch.nn.Parameter(torch.ones(2)), torch.optim.lr_scheduler, THEIRS)
+    np.testing.assert_allclose(mine, its, rtol=1e-9, atol=1e-12)
+
+
+@few
+@given(data=st.data())
+def test_moments_of_an_averaged_model(data: st.DataObject, device: str) -> None:
+    momentum, count = data.draw(st.sampled_from([0.1, None, 0.7])), data.draw(st.integers(0, 3))
+
+    def made(lib: Any) -> Any:
+        return lib.Sequential(lib.Conv1d(3, 4, 2), lib.BatchNorm1d(4, momentum=momentum), lib.ReLU(), lib.InstanceNorm1d(4))
+
+    theirs = made(torch.nn)
+    ours = made(nn).to(device)
+    ours.load_state_dict(theirs.state_dict())
+    arrays = [np.random.default_rng(k).normal(size=(4, 3, 6)).astype(np.float32) for k in range(count)]
+    pairs = data.draw(st.booleans())
+    training = data.draw(st.booleans())
+    ours.train(training), theirs.train(training)
+    with rt.forbid_waiting():
+        swa_utils.update_bn([(rt.tensor(a), 0) if pairs else rt.tensor(a) for a in arrays], ours, device)
+    THEIRS.update_bn([(torch.tensor(a), 0) if pairs else torch.tensor(a) for a in arrays], theirs)
+    assert ours.training is theirs.training is training and ours[1].momentum == momentum
+    for key, value in theirs.state_dict().items():
+        assert_close(ours.state_dict()[key], value, 1e-4, 1e-5, what=key)
+    assert ours[0].weight.grad is None
+
+
+def test_moments_end_as_they_were_after_an_error() -> None:
+    layer = nn.BatchNorm1d(3).eval()
+    with pytest.raises(rt.ShapeError):
+        swa_utils.update_bn([rt.ones(2, 4)], layer)
+    assert layer.momentum == 0.1 and not layer.training
+    swa_utils.update_bn([rt.ones(2, 4)], nn.Linear(3, 3))  # without such layers nothing is called
+
+
 def test_what_is_refused() -> None:
+    optimizer = rt.optim.SGD([nn.Parameter(rt.ones(2))], lr=0.1)
+    with pytest.raises(ValueError, match="anneal_strategy is"):
+        swa_utils.SWALR(optimizer, 0.1, anneal_strategy="step")
+    with pytest.raises(ValueError, match="anneal_epochs is a whole number of at least 0, got -1"):
+        swa_utils.SWALR(optimizer, 0.1, -1)
+    with pytest.raises(ValueError, match="2 values for 1 parameter groups"):
+        swa_utils.SWALR(optimizer, [0.1, 0.2])
     with pytest.raises(ValueError, match="decay is between 0 and 1, got 1.5"):
         swa_utils.EMA([rt.ones(1)], 1.5)
     with pytest.raises(ValueError, match="no parameters"):
