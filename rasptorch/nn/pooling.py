@@ -114,3 +114,27 @@ class AdaptiveAvgPool2d(Module):
 
     def extra_repr(self) -> str:
         return f"output_size={self.output_size}"
+
+
+class _AdaptiveMaxPool(Module):
+    def __init__(self, output_size: int | Sequence[int | None] | None, return_indices: bool = False) -> None:
+        super().__init__()
+        self.output_size = output_size
+        self.return_indices = return_indices
+
+    def extra_repr(self) -> str:
+        return f"output_size={self.output_size}"
+
+
+class AdaptiveMaxPool1d(_AdaptiveMaxPool):
+    """The largest values of windows that share ``[n, c, length]`` out evenly; see `functional.adaptive_max_pool1d`."""
+
+    def forward(self, x: Tensor) -> F.Pooled:
+        return F.adaptive_max_pool1d(x, self.output_size, self.return_indices)
+
+
+class AdaptiveMaxPool2d(_AdaptiveMaxPool):
+    """The largest values of windows that share ``[n, c, height, width]`` out evenly; see `functional.adaptive_max_pool2d`."""
+
+    def forward(self, x: Tensor) -> F.Pooled:
+        return F.adaptive_max_pool2d(x, self.output_size, self.return_indices)

@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 
 from ..ops.convolution import Geometry, convolve
+from ..ops.arithmetic import minimum
 from ..ops.creation import arange, ones
+from ..ops.gathering import index_select
 from ..ops.pooling import largest
 from ..ops.reduction import mean
 from ..ops.resampling import resampled
@@ -177,3 +179,47 @@ def adaptive_avg_pool2d(x: Tensor, output_size: int | Sequence[int | None] | Non
     Output ``i`` of ``m`` is the mean of inputs ``floor(i n / m)`` to ``ceil((i + 1) n / m) - 1``.
     """
     return _adaptive_avg_pool("adaptive_avg_pool2d", x, output_size, 2)
+
+
+def _adaptive_place(at: Tensor, own: int, count: int, longest: int) -> Tensor:
+    """Which input the ``at``-th place is, where windows lie side by side, each as long as the longest; int32. Shorter ones end in
+    repetitions of their last input.
+    """
+    window = at // longest
+    last = ((window + 1) * own + (count - 1)) // count - 1
+    return minimum(window * own // count + at % longest, last)
+
+
+def _adaptive_max_pool(
+    operation: str, x: Tensor, output_size: int | Sequence[int | None] | None, return_indices: bool, dims: int
+) -> Pooled:
+    batched(operation, x, dims)
+    sizes, own = _adaptive_sizes(operation, x, output_size, dims), x.shape[-dims:]
+    longest = [max(-(-(k + 1) * n // m) - k * n // m for k in range(m)) for n, m in zip(own, sizes, strict=True)]
+    spread = x
+    for axis, n, m, k in zip(range(x.ndim - dims, x.ndim), own, sizes, longest, strict=True):
+        if m * k != n:
+            places = _adaptive_place(arange(m * k, dtype=dt.int32, device=x.device), n, m, k)
+            spread = index_select(spread, axis, places)
+    if not return_indices:
+        return _max_pool(operation, dims, spread, longest, None, 0, 1, False, False)
+    values, found = _max_pool(operation, dims, spread, longest, None, 0, 1, False, True)
+    place, width = cast(found, dt.int32), sizes[-1] * longest[-1]
+    column = _adaptive_place(place % width, own[-1], sizes[-1], longest[-1])
+    if dims == 2:
+        column = column + _adaptive_place(place // width, own[0], sizes[0], longest[0]) * own[-1]
+    return values, cast(column, dt.int64)
+
+
+def adaptive_max_pool1d(x: Tensor, output_size: int | Sequence[int | None] | None, return_indices: bool = False) -> Pooled:
+    """The largest values of windows that share ``[n, c, length]`` out evenly; see `adaptive_max_pool2d`."""
+    return _adaptive_max_pool("adaptive_max_pool1d", x, output_size, return_indices, 1)
+
+
+def adaptive_max_pool2d(x: Tensor, output_size: int | Sequence[int | None] | None, return_indices: bool = False) -> Pooled:
+    """The largest values of windows that share ``[n, c, height, width]`` out evenly among ``output_size`` outputs; None keeps a size.
+
+    Output ``i`` of ``m`` is the largest of inputs ``floor(i n / m)`` to ``ceil((i + 1) n / m) - 1``; its gradient goes to the first of
+    equals, and NaN is the largest. With ``return_indices`` also where it was: int64 numbers in the plane.
+    """
+    return _adaptive_max_pool("adaptive_max_pool2d", x, output_size, return_indices, 2)

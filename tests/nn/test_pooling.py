@@ -181,3 +181,41 @@ def test_what_does_not_fit_is_named() -> None:
     for function in (F.max_pool2d, F.avg_pool2d):
         with pytest.raises(rt.DTypeError, match="not defined for int32"):
             function(x.to("int32"), 2)
+
+
+@st.composite
+def adaptive(draw: st.DrawFn) -> tuple[tuple[int, ...], Any]:
+    dims = draw(st.integers(1, 2))
+    shape = (*draw(st.sampled_from([(2, 3), (3,)])), *(draw(st.integers(1, 11)) for _ in range(dims)))
+    return shape, draw(st.one_of(st.integers(1, 6), st.tuples(*[st.one_of(st.none(), st.integers(1, 7))] * dims)))
+
+
+@settings(max_examples=30, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=adaptive())
+def test_largest_of_even_shares(case: Any, device: str) -> None:
+    """Values, gradients (of ties, too: the numbers are whole) and places."""
+    shape, size = case
+    name = f"adaptive_max_pool{len(shape) - (1 if shape[0] == 3 else 2)}d"
+    if isinstance(size, tuple) and None in size and name.endswith("1d"):
+        size = 2
+    x = np.round(array(*shape))
+    ours, theirs = getattr(F, name), getattr(torch.nn.functional, name)
+    compare(device, lambda x: ours(x, size), lambda x: theirs(x, size), x)
+    a, b = ours(rt.tensor(x, device=device), size, True), theirs(torch.tensor(x), size, True)
+    assert a[1].dtype is rt.int64
+    assert_close(a[0], b[0])
+    np.testing.assert_array_equal(a[1].numpy(), b[1].numpy())
+
+
+def test_adaptive_maximum_layers(device: str) -> None:
+    x = array(2, 3, 7, 5)
+    x[0, 0, 3, 3] = np.nan
+    for name, made in (("AdaptiveMaxPool2d", x), ("AdaptiveMaxPool1d", x[0])):
+        ours, theirs = getattr(nn, name)(3, return_indices=True), getattr(torch.nn, name)(3, return_indices=True)
+        assert repr(ours) == repr(theirs)
+        for a, b in zip(ours(rt.tensor(made, device=device)), theirs(torch.tensor(made)), strict=True):
+            assert_close(a, b)
+    with pytest.raises(ValueError, match=r"adaptive_max_pool2d: output_size .* got \(1, 2, 3\)"):
+        F.adaptive_max_pool2d(rt.ones(1, 1, 4, 4), (1, 2, 3))
+    with pytest.raises(rt.DTypeError, match="not defined for int32"):
+        F.adaptive_max_pool2d(rt.ones(1, 1, 4, 4, dtype=rt.int32), 3)
