@@ -10,7 +10,7 @@ from ..ops.joining import cat, stack
 from ..ops.linalg import linear
 from ..ops.precision import lowered
 from ..ops.random import dropout
-from ..ops.recurrence import GATES, cell, sequence
+from ..ops.recurrence import GATES, cell, projected_sequence, sequence
 from ..runtime import dtype as dt
 from ..runtime.errors import ShapeError
 from ..tensor import Tensor
@@ -30,24 +30,33 @@ class _Recurrent(Module):
     ) -> None:  # fmt: skip
         super().__init__()
         name = type(self).__name__
-        if proj_size:
-            raise ValueError(f"{name}: proj_size is not offered; put a Linear after the layer")
+        if not 0 <= proj_size < max(hidden_size, 1):
+            raise ValueError(f"{name}: proj_size is at least 0 (none) and smaller than hidden_size, got {proj_size} and {hidden_size}")
         if hidden_size < 1 or num_layers < 1:
             raise ValueError(f"{name}: hidden_size and num_layers are at least 1, got {hidden_size} and {num_layers}")
         if not 0.0 <= dropout <= 1.0:
             raise ValueError(f"{name}: dropout is a probability between 0 and 1, got {dropout}")
         self.mode = mode
         self.input_size, self.hidden_size, self.num_layers = input_size, hidden_size, num_layers
+        self.proj_size = proj_size
+        self._state_size = proj_size or hidden_size
         self.bias, self.batch_first, self.dropout, self.bidirectional = bias, batch_first, float(dropout), bidirectional
         rows, directions = GATES[mode] * hidden_size, 2 if bidirectional else 1
         for layer in range(num_layers):
-            features = input_size if layer == 0 else hidden_size * directions
+            features = input_size if layer == 0 else self._state_size * directions
             for suffix in self._suffixes(layer):
-                shapes = {"weight_ih": (rows, features), "weight_hh": (rows, hidden_size), "bias_ih": (rows,), "bias_hh": (rows,)}
-                for kind, shape in shapes.items():
-                    if bias or not kind.startswith("bias"):
-                        self.register_parameter(f"{kind}_{suffix}", Parameter(empty(shape, dtype=dtype, device=device)))
+                for kind, shape in self._shapes(rows, features).items():
+                    self.register_parameter(f"{kind}_{suffix}", Parameter(empty(shape, dtype=dtype, device=device)))
         self.reset_parameters()
+
+    def _shapes(self, rows: int, features: int) -> dict[str, tuple[int, ...]]:
+        """Of the parameters of one layer's direction."""
+        shapes: dict[str, tuple[int, ...]] = {"weight_ih": (rows, features), "weight_hh": (rows, self._state_size)}
+        if self.bias:
+            shapes |= {"bias_ih": (rows,), "bias_hh": (rows,)}
+        if self.proj_size:
+            shapes["weight_hr"] = (self.proj_size, self.hidden_size)
+        return shapes
 
     def _suffixes(self, layer: int) -> list[str]:
         return [f"l{layer}", f"l{layer}_reverse"][: 2 if self.bidirectional else 1]
@@ -68,12 +77,12 @@ class _Recurrent(Module):
         assert w is not None and u is not None
         return w, u, own.get(f"bias_ih_{suffix}"), own.get(f"bias_hh_{suffix}")
 
-    def _start(self, what: str, given: Tensor | None, x: Tensor) -> tuple[Tensor, ...]:
-        """One ``[n, hidden]`` for every layer and direction."""
+    def _start(self, what: str, given: Tensor | None, x: Tensor, size: int) -> tuple[Tensor, ...]:
+        """One ``[n, size]`` for every layer and direction."""
         count = self.num_layers * (2 if self.bidirectional else 1)
         if given is None:
-            return (zeros(x.shape[1], self.hidden_size, dtype=x.dtype, device=x.device),) * count
-        wanted = (count, x.shape[1], self.hidden_size)
+            return (zeros(x.shape[1], size, dtype=x.dtype, device=x.device),) * count
+        wanted = (count, x.shape[1], size)
         if given.shape != wanted:
             raise ShapeError(f"{type(self).__name__}: {what} is {list(wanted)}, got {list(given.shape)}")
         return tuple(given[k] for k in range(count))
@@ -91,7 +100,9 @@ class _Recurrent(Module):
             x = x.transpose(0, 1)
         if x.shape[0] == 0:
             raise ShapeError(f"{type(self).__name__}: a sequence has at least one step, got {list(x.shape)}")
-        out, states, memories = self._layers(x, self._start("h_0", state, x), self._start("c_0", memory, x))
+        out, states, memories = self._layers(
+            x, self._start("h_0", state, x, self._state_size), self._start("c_0", memory, x, self.hidden_size)
+        )
         if single:
             return out.squeeze(1), states.squeeze(1), memories if memories is None else memories.squeeze(1)
         return out.transpose(0, 1) if self.batch_first else out, states, memories
@@ -103,8 +114,7 @@ class _Recurrent(Module):
             outs = []
             for reverse, suffix in enumerate(self._suffixes(layer)):
                 at = len(states)
-                first = memory[at] if self.mode == "LSTM" else None
-                out, last, held = sequence(self.mode, bool(reverse), x, state[at], first, self._weights(suffix))
+                out, last, held = self._direction(bool(reverse), suffix, x, state[at], memory[at])
                 outs.append(out)
                 states.append(last)
                 memories += [] if held is None else [held]
@@ -113,9 +123,16 @@ class _Recurrent(Module):
                 x = dropout(x, self.dropout)
         return x, stack(states), stack(memories) if memories else None
 
+    def _direction(self, reverse: bool, suffix: str, x: Tensor, state: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        projection = self._parameters.get(f"weight_hr_{suffix}")
+        if projection is not None:
+            return projected_sequence(reverse, x, state, memory, self._weights(suffix), projection)
+        return sequence(self.mode, reverse, x, state, memory if self.mode == "LSTM" else None, self._weights(suffix))
+
     def extra_repr(self) -> str:
         options: dict[str, tuple[float, float]] = {
-            "num_layers": (self.num_layers, 1), "bias": (self.bias, True), "batch_first": (self.batch_first, False),
+            "proj_size": (self.proj_size, 0), "num_layers": (self.num_layers, 1),
+            "bias": (self.bias, True), "batch_first": (self.batch_first, False),
             "dropout": (self.dropout, 0), "bidirectional": (self.bidirectional, False),
         }  # fmt: skip
         told = [f", {name}={value}" for name, (value, default) in options.items() if value != default]
@@ -162,7 +179,8 @@ class GRU(_Recurrent):
 class LSTM(_Recurrent):
     """Long short-term memory (Hochreiter and Schmidhuber, 1997), gates input, forget, cell, output; see `RNN` for the forms.
 
-    Takes and returns a pair of state and cell.
+    Takes and returns a pair of state and cell. With ``proj_size`` the states, and what is returned, have that many features: a learned
+    projection of what they would be.
     """
 
     def __init__(

@@ -75,6 +75,23 @@ def _taped(run: _Run, x: Tensor, state: Tensor, memory: Tensor | None, weights: 
     return stack(made if memory is None else [*made, memory])
 
 
+@in_low_precision
+def projected_sequence(
+    reverse: bool, x: Tensor, state: Tensor, memory: Tensor, weights: Weights, weight_hr: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    """As `sequence` of an LSTM whose state is ``weight_hr`` ``[projection, hidden]`` times what it would be (Sak, Senior and Beaufays,
+    2014): ``state`` is ``[n, projection]``, ``memory`` ``[n, hidden]``. Step by step with taped operations.
+    """
+    weight_ih, weight_hh, bias_ih, bias_hh = weights
+    gates = linear(x, weight_ih, bias_ih)
+    states: dict[int, Tensor] = {}
+    for t in _order(_Run("LSTM", reverse), x.shape[0]):
+        i, f, g, o = split(gates[t] + linear(state, weight_hh, bias_hh), memory.shape[-1], -1)
+        memory = sigmoid(f) * memory + sigmoid(i) * tanh(g)
+        state = states[t] = linear(sigmoid(o) * tanh(memory), weight_hr)
+    return stack([states[t] for t in range(x.shape[0])]), state, memory
+
+
 def _order(run: _Run, steps: int) -> Sequence[int]:
     return range(steps - 1, -1, -1) if run.reverse else range(steps)
 

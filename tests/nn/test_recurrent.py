@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rasptorch as rt
@@ -108,6 +108,20 @@ def test_any_size(data: st.DataObject) -> None:
     _same(*_pair(kind, options, "cpu", (features, hidden)), "cpu", array(steps, n, features), [])
 
 
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+@pytest.mark.filterwarnings("ignore:LSTM with projections")
+def test_projected_states(data: st.DataObject, device: str) -> None:
+    draw, size = data.draw, st.integers(1, 4)
+    steps, n, features, projected = (draw(size) for _ in range(4))
+    hidden, layers = projected + draw(size), draw(st.integers(1, 2))
+    flags = {name: draw(st.booleans()) for name in ("bidirectional", "bias", "batch_first")}
+    ours, theirs = _pair("LSTM", {"num_layers": layers, "proj_size": projected, **flags}, device, (features, hidden))
+    x = array(n, steps, features) if flags["batch_first"] else array(steps, n, features)
+    count = layers * (2 if flags["bidirectional"] else 1)
+    _same(ours, theirs, device, x, draw(st.sampled_from([[], [array(count, n, projected, seed=1), array(count, n, hidden, seed=2)]])))
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_second_derivatives(kind: str, device: str) -> None:
     ours, theirs = _pair(kind, {"bidirectional": True}, device)
@@ -183,8 +197,10 @@ def test_it_learns(device: str) -> None:
 
 
 def test_what_is_refused() -> None:
-    with pytest.raises(ValueError, match="proj_size is not offered"):
-        nn.LSTM(3, 4, proj_size=2)
+    with pytest.raises(ValueError, match="proj_size is at least 0 .* smaller than hidden_size, got 4 and 4"):
+        nn.LSTM(3, 4, proj_size=4)
+    with pytest.raises(rt.ShapeError, match=r"c_0 is \[1, 2, 4\], got \[1, 2, 3\]"):
+        nn.LSTM(3, 4, proj_size=3)(rt.ones(5, 2, 3), (rt.ones(1, 2, 3), rt.ones(1, 2, 3)))
     with pytest.raises(rt.ShapeError, match=r"input is \[steps, n, 3\] or \[steps, 3\], got \[5, 2, 2\]"):
         nn.GRU(3, 4)(rt.ones(5, 2, 2))
     with pytest.raises(rt.ShapeError, match=r"h_0 is \[1, 2, 4\], got \[1, 2, 3\]"):
