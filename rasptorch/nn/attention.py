@@ -9,8 +9,10 @@ from typing import Any
 from ..ops.arithmetic import where
 from ..ops.attention import packed_attention, scaled_dot_product_attention
 from ..ops.comparison import eq, logical_not, logical_or
-from ..ops.creation import empty
+from ..ops.creation import empty, zeros
+from ..ops.joining import cat
 from ..ops.linalg import linear, matmul
+from ..ops.padding import pad
 from ..ops.random import dropout
 from ..ops.reduction import mean
 from ..ops.softmax import softmax
@@ -72,11 +74,14 @@ class MultiheadAttention(Module):
 
     Inputs are ``[length, n, features]``, with ``batch_first`` ``[n, length, features]``, or ``[length, features]``. ``dropout`` is the
     probability with which attention weights are dropped while training. ``kdim`` and ``vdim`` are the features of key and value where
-    they are others. Parameters have PyTorch's names; `add_bias_kv` and `add_zero_attn` are not offered.
+    they are others. ``add_bias_kv`` appends a learned key and value to every sequence, ``add_zero_attn`` one of zeros: something to
+    look at where nothing else is worth it. No mask hides these. Parameters have PyTorch's names.
     """
 
     in_proj_weight: Tensor | None
     in_proj_bias: Tensor | None
+    bias_k: Tensor | None
+    bias_v: Tensor | None
 
     def __init__(
         self, embed_dim: int, num_heads: int, dropout: float = 0.0, bias: bool = True, add_bias_kv: bool = False,
@@ -84,8 +89,6 @@ class MultiheadAttention(Module):
         device: Any = None, dtype: Any = dt.float32,
     ) -> None:  # fmt: skip
         super().__init__()
-        if add_bias_kv or add_zero_attn:
-            raise ValueError(f"{NAME}: add_bias_kv and add_zero_attn are not offered; append to key and value before the call")
         if num_heads < 1 or embed_dim % num_heads:
             raise ShapeError(f"{NAME}: embed_dim {embed_dim} does not split into {num_heads} heads")
         if not 0.0 <= dropout < 1.0:
@@ -94,6 +97,7 @@ class MultiheadAttention(Module):
         self.kdim, self.vdim = embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
         self.dropout = dropout
         self.batch_first = batch_first
+        self.add_zero_attn = add_zero_attn
         at = {"dtype": dtype, "device": device}
         same = self.kdim == embed_dim and self.vdim == embed_dim
         sizes = {"q_proj_weight": embed_dim, "k_proj_weight": self.kdim, "v_proj_weight": self.vdim}
@@ -101,11 +105,13 @@ class MultiheadAttention(Module):
             self.register_parameter(name, None if same else Parameter(empty(embed_dim, features, **at)))
         self.register_parameter("in_proj_weight", Parameter(empty(3 * embed_dim, embed_dim, **at)) if same else None)
         self.register_parameter("in_proj_bias", Parameter(empty(3 * embed_dim, **at)) if bias else None)
+        for name in ("bias_k", "bias_v"):
+            self.register_parameter(name, Parameter(empty(1, 1, embed_dim, **at)) if add_bias_kv else None)
         self.out_proj = Linear(embed_dim, embed_dim, bias, **at)
         self._reset_parameters()
 
     def _reset_parameters(self) -> None:
-        """Xavier's uniform weights, no biases; the output's weight as a linear layer's."""
+        """Xavier's uniform weights, no biases; appended keys and values Xavier's normal; the output's weight as a linear layer's."""
         for name in ("in_proj_weight", "q_proj_weight", "k_proj_weight", "v_proj_weight"):
             weight = getattr(self, name)
             if weight is not None:
@@ -113,6 +119,9 @@ class MultiheadAttention(Module):
         if self.in_proj_bias is not None:
             init.zeros_(self.in_proj_bias)
             init.zeros_(self.out_proj.bias)
+        for extra in (self.bias_k, self.bias_v):
+            if extra is not None:
+                init.xavier_normal_(extra)
 
     def forward(
         self,
@@ -136,9 +145,12 @@ class MultiheadAttention(Module):
             return self._single(query, key, value, key_padding_mask, need_weights, attn_mask, average_attn_weights, is_causal)
         self._check(query, key, value)
         n = query.shape[0 if self.batch_first else 1]
-        causal = is_causal and (attn_mask is None or (key_padding_mask is None and not need_weights))
-        if causal and (key_padding_mask is not None or need_weights):
+        more = self._appended
+        causal = is_causal and (attn_mask is None or (key_padding_mask is None and not need_weights and not more))
+        if causal and (key_padding_mask is not None or need_weights or more):
             attn_mask, causal = square_subsequent_mask(query.shape[1 if self.batch_first else 0], query), False
+        if more:
+            attn_mask, key_padding_mask = (m if m is None else pad(m, (0, more)) for m in (attn_mask, key_padding_mask))
         mask = None if causal else merged_mask(attn_mask, key_padding_mask, n, self.num_heads, query.dtype)
         p = self.dropout if self.training else 0.0
         if need_weights:
@@ -177,7 +189,20 @@ class MultiheadAttention(Module):
             weights = split(self.in_proj_weight, self.embed_dim)
         biases: Sequence[Tensor | None] = (None,) * 3 if self.in_proj_bias is None else split(self.in_proj_bias, self.embed_dim)
         made = [linear(x, w, b) for x, w, b in zip((query, key, value), weights, biases, strict=True)]
-        return self._heads(made[0]), self._heads(made[1]), self._heads(made[2])
+        for number, extra in ((1, self.bias_k), (2, self.bias_v)):
+            if extra is not None:
+                stretched = extra.expand(*((len(key), 1) if self.batch_first else (1, key.shape[1])), self.embed_dim)
+                made[number] = cat([made[number], stretched], 1 if self.batch_first else 0)
+        q, k, v = (self._heads(x) for x in made)
+        if self.add_zero_attn:
+            nothing = zeros(*k.shape[:2], 1, self.head_dim, dtype=k.dtype, device=k.device)
+            k, v = cat([k, nothing], 2), cat([v, nothing], 2)
+        return q, k, v
+
+    @property
+    def _appended(self) -> int:
+        """How many keys there are more than those given."""
+        return int(self.bias_k is not None) + int(self.add_zero_attn)
 
     def _heads(self, x: Tensor) -> Tensor:
         apart = x.reshape(*x.shape[:2], self.num_heads, self.head_dim)
@@ -190,7 +215,7 @@ class MultiheadAttention(Module):
         return made if self.batch_first else made.permute(1, 0, 2, 3, 4)
 
     def _attend(self, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, p: float, causal: bool) -> Tensor:
-        if query is key and key is value and self.in_proj_weight is not None:
+        if query is key and key is value and self.in_proj_weight is not None and not self._appended:
             return packed_attention(self._packed(query), mask, p, causal)
         return scaled_dot_product_attention(*self._projected(query, key, value), mask, p, causal)
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as TF
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import rasptorch as rt
@@ -234,6 +234,48 @@ def test_self_attention_with_masks(padding: str | None, mask: str | None, batch_
     _same(ours, theirs, device, [array(2, 5, 8) if batch_first else array(5, 2, 8)], call)
 
 
+@settings(max_examples=15, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+@pytest.mark.filterwarnings("ignore:Support for mismatched")
+def test_appended_keys(data: st.DataObject, device: str) -> None:
+    """A learned one, one of zeros, or both, with any masks; seen by every query, whatever the masks hide."""
+    draw, size = data.draw, st.integers(1, 5)
+    n, queries, keys = draw(size), draw(size), draw(size)
+    learned, zero = draw(st.sampled_from([(True, False), (False, True), (True, True)]))
+    apart, first, need = draw(st.booleans()), draw(st.booleans()), draw(st.booleans())
+    options = {"add_bias_kv": learned, "add_zero_attn": zero, "batch_first": first, "bias": draw(st.booleans())}
+    ours, theirs = _pair({**options, **({"kdim": 5, "vdim": 3} if apart else {})}, device)
+    rng = np.random.default_rng(2)
+    heads = draw(st.booleans())
+    masks = {"none": None, "bool": rng.random((2 * n, queries, keys) if heads else (queries, keys)) < 0.5, "float": array(queries, keys)}
+    paddings = {"none": None, "bool": rng.random((n, keys)) < 0.5, "float": array(n, keys)}
+    mask, padding = masks[draw(st.sampled_from(list(masks)))], paddings[draw(st.sampled_from(list(paddings)))]
+
+    def call(module: Any, *xs: Any) -> Any:
+        made = (lambda a: rt.tensor(a, device=device)) if module is ours else torch.tensor
+        m, p = (None if a is None else made(a) for a in (mask, padding))
+        out, weights = module(*xs, key_padding_mask=p, need_weights=need, attn_mask=m)
+        if not need:
+            return out
+        assert weights.shape == (n, queries, keys + learned + zero)
+        return out * weights.sum()
+
+    sizes = ((queries, 8), (keys, 5 if apart else 8), (keys, 3 if apart else 8))
+    arrays = [array(*((n, length) if first else (length, n)), f, seed=k) for k, (length, f) in enumerate(sizes)]
+    _same(ours, theirs, device, arrays, call)
+
+
+def test_appended_keys_are_not_hidden_from_causal_queries(device: str) -> None:
+    ours, theirs = _pair({"add_bias_kv": True}, device)
+    x, mask = array(5, 2, 8), np.triu(np.ones((5, 5), bool), 1)
+    xs, m = [rt.tensor(x, device=device)] * 3, rt.tensor(mask, device=device)
+    wanted = theirs(*[torch.tensor(x)] * 3, attn_mask=torch.tensor(mask))[0]
+    for need in (False, True):
+        assert_close(ours(*xs, is_causal=True, need_weights=need)[0], wanted, 1e-4, 1e-5)
+        assert_close(ours(*xs, attn_mask=m, is_causal=True, need_weights=need)[0], wanted, 1e-4, 1e-5)
+    assert_close(ours(*[y[:, 0] for y in xs])[0], theirs(*[torch.tensor(x[:, 0])] * 3)[0], 1e-4, 1e-5)
+
+
 def test_weights(device: str) -> None:
     ours, theirs = _pair({"batch_first": True}, device)
     x, mask = array(2, 5, 8), np.triu(np.ones((5, 5), bool), 1)
@@ -284,8 +326,6 @@ def test_what_is_refused() -> None:
         F.scaled_dot_product_attention(q, q, q, rt.tensor([1]))
     with pytest.raises(rt.ShapeError, match="does not split into 3 heads"):
         nn.MultiheadAttention(8, 3)
-    with pytest.raises(ValueError, match="add_bias_kv"):
-        nn.MultiheadAttention(8, 2, add_bias_kv=True)
     with pytest.raises(rt.ShapeError, match=r"key is \[length, n, 8\]"):
         nn.MultiheadAttention(8, 2)(rt.ones(3, 2, 8), rt.ones(3, 2, 7), rt.ones(3, 2, 8))
     with pytest.raises(rt.ShapeError, match=r"key_padding_mask is \[2, keys\]"):

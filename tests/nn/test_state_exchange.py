@@ -24,6 +24,7 @@ Case = tuple[str, tuple[Any, ...], dict[str, Any], tuple[Any, ...]]
 # Attribute of the model: which layer, its arguments and options, and what it is called with.
 CASES: dict[str, Case] = {
     "attention": ("MultiheadAttention", (8, 2), {}, (X, X, X)),
+    "attention_more": ("MultiheadAttention", (8, 2), {"add_bias_kv": True, "add_zero_attn": True}, (X, X, X)),
     "attention_apart": ("MultiheadAttention", (8, 2), {"kdim": 4, "vdim": 9, "bias": False}, (X, array(3, 4, 4), array(3, 4, 9))),
     "batch1": ("BatchNorm1d", (4,), {}, (SERIES,)),
     "batch2": ("BatchNorm2d", (4,), {"momentum": None}, (IMAGES,)),
@@ -46,6 +47,7 @@ CASES: dict[str, Case] = {
     "layer": ("LayerNorm", ((4, 8),), {}, (X,)),
     "linear": ("Linear", (8, 6), {}, (X,)),
     "lstm": ("LSTM", (8, 6), {"num_layers": 2, "bidirectional": True}, (X,)),
+    "lstm_projected": ("LSTM", (8, 6), {"num_layers": 2, "bidirectional": True, "proj_size": 3}, (X,)),
     "lstm_cell": ("LSTMCell", (8, 6), {}, (X[0],)),
     "prelu": ("PReLU", (4,), {}, (IMAGES,)),
     "rms": ("RMSNorm", (8,), {}, (X,)),
