@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..ops.convolution import Geometry, convolve
 from ..ops.arithmetic import minimum
+from ..ops.convolution import Geometry, convolve
 from ..ops.creation import arange, ones
 from ..ops.gathering import index_select
 from ..ops.pooling import largest
