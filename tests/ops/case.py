@@ -4,12 +4,31 @@ and second order). ``run(m, *tensors)`` gets the library as ``m``.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 Shape = tuple[int, ...]
 Run = Callable[..., Any]
+
+_squaring = True
+
+
+def squared(x: Any) -> Any:
+    """``x * x``: an operation of it has a second derivative that is something."""
+    return x * x if _squaring else x
+
+
+@contextmanager
+def no_squares() -> Iterator[None]:
+    """Meanwhile operations get the inputs themselves: a square lies in memory in its own way, and is nowhere negative."""
+    global _squaring
+    _squaring = False
+    try:
+        yield
+    finally:
+        _squaring = True
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .case import Case, Shape, of
+from .case import Case, Shape, of, squared
 
 
 def numbers(m: Any, like: Any, values: Any, dtype: str = "int64") -> Any:
@@ -15,7 +15,7 @@ def numbers(m: Any, like: Any, values: Any, dtype: str = "int64") -> Any:
 
 def _chosen(name: str, run: Callable[[Any, Any], Any], shape: Shape, note: str = "") -> Case:
     # The square makes the second derivative something.
-    return Case(name, lambda m, x: run(m, x * x), of(shape), note)
+    return Case(name, lambda m, x: run(m, squared(x)), of(shape), note)
 
 
 GATHERING = [
@@ -39,7 +39,7 @@ BY_TENSORS = [
     _chosen("getitem", lambda m, x: x.T[numbers(m, x, [[0], [1]]), numbers(m, x, [0, 2])], (3, 2), "stretched"),
     _chosen("getitem", lambda m, x: x[numbers(m, x, [True, False, True], "bool")], (3, 2), "mask"),
     _chosen("masked_select", lambda m, x: m.masked_select(x, numbers(m, x, [True, False, True], "bool")), (2, 3)),
-    Case("where", lambda m, x: (x * x)[m.where(numbers(m, x, [0, 1, 1]))], of((3, 2)), "condition alone"),
+    Case("where", lambda m, x: squared(x)[m.where(numbers(m, x, [0, 1, 1]))], of((3, 2)), "condition alone"),
 ]
 
 INDEXING = [*GATHERING, *BY_TENSORS]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .case import Case, Shape, of
+from .case import Case, Shape, of, squared
 
 
 def _view(name: str, run: Callable[[Any, Any], Any], shape: Shape, note: str = "") -> Case:
     # The square makes the second derivative something.
-    return Case(name, lambda m, x: run(m, x * x), of(shape), note)
+    return Case(name, lambda m, x: run(m, squared(x)), of(shape), note)
 
 
 def padded(m: Any, x: Any, *args: Any, **options: Any) -> Any:
@@ -19,11 +19,11 @@ def padded(m: Any, x: Any, *args: Any, **options: Any) -> Any:
 
 
 JOINING = [
-    Case("cat", lambda m, x, y: m.cat([x * x, y * x[:1], x], 0), of((2, 3), (1, 3)), "rows"),
-    Case("cat", lambda m, x, y: m.cat((x * x, y.T), dim=-1), of((2, 3), (1, 2)), "columns"),
-    Case("stack", lambda m, x, y: m.stack([x * x, y], 1), of((2, 3), (2, 3))),
-    Case("hstack", lambda m, x, y: m.hstack([x * x, y]), of((2, 3), (2, 1))),
-    Case("vstack", lambda m, x, y: m.vstack([x * x, y]), of((2, 3), (3,))),
+    Case("cat", lambda m, x, y: m.cat([squared(x), y * x[:1], x], 0), of((2, 3), (1, 3)), "rows"),
+    Case("cat", lambda m, x, y: m.cat((squared(x), y.T), dim=-1), of((2, 3), (1, 2)), "columns"),
+    Case("stack", lambda m, x, y: m.stack([squared(x), y], 1), of((2, 3), (2, 3))),
+    Case("hstack", lambda m, x, y: m.hstack([squared(x), y]), of((2, 3), (2, 1))),
+    Case("vstack", lambda m, x, y: m.vstack([squared(x), y]), of((2, 3), (3,))),
     _view("roll", lambda m, x: m.roll(x, 1), (2, 3), "flat"),
     _view("roll", lambda m, x: m.roll(x, (1, -2), (0, 1)), (2, 3), "two"),
     _view("repeat", lambda m, x: x.repeat(2, 1, 3), (2, 3)),

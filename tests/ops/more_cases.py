@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .case import Case, of
+from .case import Case, of, squared
 
 INF = float("inf")
 
@@ -15,29 +15,29 @@ def _mul_add_relu(m: Any, x: Any, y: Any, z: Any) -> Any:
 
 BOUNDS = [
     Case("clamp", lambda m, x: m.clamp(x, -1, 1), of((2, 5)), "numbers", False),
-    Case("clamp", lambda m, x: m.clamp(x * x, max=1.5), of((2, 5)), "max only"),
-    Case("clamp", lambda m, x, lo: m.clamp(x * x, min=lo), of((2, 5), (5,)), "min only"),
+    Case("clamp", lambda m, x: m.clamp(squared(x), max=1.5), of((2, 5)), "max only"),
+    Case("clamp", lambda m, x, lo: m.clamp(squared(x), min=lo), of((2, 5), (5,)), "min only"),
     Case("clamp", lambda m, x, lo, hi: x.clamp(lo, hi), ((((2, 5)), -2, 2), ((5,), -2, 0), ((2, 1), 0.1, 2)), "tensors", False),
     Case("clamp", lambda m, x, lo, hi: m.clamp(x, lo, hi), ((((2, 5)), -2, 2), ((5,), -2, 2), ((2, 1), -2, 2)), "crossed", False),
-    Case("masked_fill", lambda m, x: m.masked_fill(x * x, x > 0, 0.5), of((2, 5)), "number"),
-    Case("masked_fill", lambda m, x, v: (x * x).masked_fill(x[:1] > 0, v), of((2, 5), ()), "tensor"),
+    Case("masked_fill", lambda m, x: m.masked_fill(squared(x), x > 0, 0.5), of((2, 5)), "number"),
+    Case("masked_fill", lambda m, x, v: squared(x).masked_fill(x[:1] > 0, v), of((2, 5), ()), "tensor"),
     Case("mul_add_relu", _mul_add_relu, of((2, 3), (3,), (2, 1)), second=True),
-    Case("nan_to_num", lambda m, x: m.nan_to_num(x * x), of((2, 3))),
+    Case("nan_to_num", lambda m, x: m.nan_to_num(squared(x)), of((2, 3))),
 ]
 
 ARITHMETIC = [
     Case("add", lambda m, x, y: m.add(x, y, alpha=2.5), of((2, 3), (3,)), "alpha", False),
     Case("sub", lambda m, x, y: x.sub(y, alpha=-2), of((2, 3), (3,)), "alpha", False),
     Case("rsub", lambda m, x, y: m.rsub(x, y, alpha=2), of((2, 3), (3,)), "", False),
-    Case("div", lambda m, x, y: m.div(x * x, y, rounding_mode=None), of((2, 3), (3,), low=0.4), "true"),
+    Case("div", lambda m, x, y: m.div(squared(x), y, rounding_mode=None), of((2, 3), (3,), low=0.4), "true"),
     Case("addcmul", lambda m, x, y, z: m.addcmul(x, y, z, value=0.5), of((2, 3), (3,), (2, 1))),
     Case("addcdiv", lambda m, x, y, z: m.addcdiv(x, y, z, value=-2), of((2, 3), (3,), (2, 1), low=0.4)),
-    Case("lerp", lambda m, x, y: m.lerp(x * x, y, 0.3), of((2, 3), (3,)), "near"),
-    Case("lerp", lambda m, x, y: m.lerp(x, y * y, 0.7), of((2, 3), (3,)), "far"),
+    Case("lerp", lambda m, x, y: m.lerp(squared(x), y, 0.3), of((2, 3), (3,)), "near"),
+    Case("lerp", lambda m, x, y: m.lerp(x, squared(y), 0.7), of((2, 3), (3,)), "far"),
     Case("lerp", lambda m, x, y, w: x.lerp(y, w), of((2, 3), (3,), (2, 1)), "tensor"),
     Case("logaddexp", lambda m, x, y: m.logaddexp(x, y), of((2, 3), (3,))),
     Case("hypot", lambda m, x, y: m.hypot(x, y), of((2, 3), (3,), low=0.4)),
-    Case("copysign", lambda m, x: m.copysign(x * x, -2.0), of((2, 3), low=0.4), "number"),
+    Case("copysign", lambda m, x: m.copysign(squared(x), -2.0), of((2, 3), low=0.4), "number"),
     Case("copysign", lambda m, x, y: m.copysign(x, y), of((2, 3), (3,)), "tensor", False),
 ]
 
@@ -56,10 +56,10 @@ def _both(name: str, note: str, **options: Any) -> Case:
 
 REDUCTIONS = [
     *(_over(n, "all", False) for n in ("max", "min")),
-    *(Case(n, lambda m, x, n=n: getattr(m, n)(x * x, 1)[0], of((2, 3, 2)), "dim") for n in ("max", "min")),
+    *(Case(n, lambda m, x, n=n: getattr(m, n)(squared(x), 1)[0], of((2, 3, 2)), "dim") for n in ("max", "min")),
     *(Case(n, lambda m, x, n=n: getattr(m, n)(x, -1, keepdim=True).values, of((2, 3)), "keepdim", False) for n in ("max", "min")),
     *(Case(n, lambda m, x, y, n=n: getattr(m, n)(x, y), of((2, 3), (3,)), "two tensors", False) for n in ("max", "min")),
-    Case("aminmax", lambda m, x: m.aminmax(x * x, dim=1).max * m.aminmax(x).min, of((2, 3)), second=False),
+    Case("aminmax", lambda m, x: m.aminmax(squared(x), dim=1).max * m.aminmax(x).min, of((2, 3)), second=False),
     _over("norm", "all", True),
     _over("norm", "2", True, 2, 1),
     _over("norm", "two dims", True, "fro", (0, 2), True),
@@ -72,7 +72,7 @@ REDUCTIONS = [
     _over("nanmean", "one", False, 1),
     _over("cumsum", "first", False, 0),
     _over("cumsum", "middle", False, 1),
-    Case("cumsum", lambda m, x: m.cumsum(x * x, 0), of((7,)), "squares"),
+    Case("cumsum", lambda m, x: m.cumsum(squared(x), 0), of((7,)), "squares"),
     _both("var_mean", "all"),
     _both("var_mean", "one", dim=1, correction=0),
     _both("std_mean", "two", dim=(0, 2), keepdim=True),

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .case import Case, Shape, of
+from .case import Case, Shape, of, squared
 
 
 def _of(
     name: str, shape: Shape, note: str = "", second: bool = True, *args: Any, low: float = -2.0, high: float = 2.0, **options: Any
 ) -> Case:  # fmt: skip
     # The square makes the second derivative something.
-    return Case(name, lambda m, x: getattr(m, name)(x * x if second else x, *args, **options), of(shape, low=low, high=high), note, second)
+    return Case(name, lambda m, x: getattr(m, name)(squared(x) if second else x, *args, **options), of(shape, low=low, high=high), note, second)
 
 
 def _first(name: str) -> Callable[[Any, Any], Any]:
@@ -22,11 +22,11 @@ def _first(name: str) -> Callable[[Any, Any], Any]:
 RUNNING = [
     _of("cumprod", (2, 5), "last", True, 1),
     Case("cumprod", lambda m, x: m.cumprod(x * (x > 0), 0), of((5, 2)), "zeros", False),
-    Case("logcumsumexp", lambda m, x: m.logcumsumexp(x * x, 1), of((2, 5)), second=False),  # PyTorch's third derivatives are NaN
+    Case("logcumsumexp", lambda m, x: m.logcumsumexp(squared(x), 1), of((2, 5)), second=False),  # PyTorch's third derivatives are NaN
     Case("cummax", _first("cummax"), of((2, 5)), second=False),
     Case("cummin", _first("cummin"), of((2, 5)), second=False),
     _of("diff", (2, 5), "once"), _of("diff", (4, 2), "twice", True, 2, 0),
-    Case("diff", lambda m, x, y: m.diff(x * x, prepend=y, append=y), of((2, 3), (2, 1)), "ends"),
+    Case("diff", lambda m, x, y: m.diff(squared(x), prepend=y, append=y), of((2, 3), (2, 1)), "ends"),
     _of("trapezoid", (2, 5), "dx", True, dx=0.5),
     Case("trapezoid", lambda m, y, x: m.trapezoid(y, x, dim=0), of((4, 2), (4,)), "x"),
     _of("cumulative_trapezoid", (2, 5)),
@@ -43,14 +43,14 @@ FUNCTIONS = [
     Case("logit", lambda m, x: m.logit(x), of((2, 3), low=0.1, high=0.9)),
     Case("logit", lambda m, x: m.logit(x, 0.3), of((2, 3), low=0.1, high=0.9), "eps"),
     Case("xlogy", lambda m, x, y: m.xlogy(x, y), of((2, 3), (3,), low=0.4)),
-    Case("xlogy", lambda m, x: m.xlogy(x * x, 2.0), of((2, 3), low=0.4), "number"),
+    Case("xlogy", lambda m, x: m.xlogy(squared(x), 2.0), of((2, 3), low=0.4), "number"),
     Case("dist", lambda m, x, y: m.dist(x, y, 3), of((2, 3), (3,))),
     Case("cdist", lambda m, x, y: m.cdist(x, y), of((2, 3), (4, 3)), second=False),  # PyTorch has no third derivative
     Case("cross", lambda m, x, y: m.cross(x, y, dim=0), of((3, 2), (3, 2))),
     _of("trace", (3, 2)),
     Case("heaviside", lambda m, x: m.heaviside(x.detach(), x.detach()) * x, of((2, 3)), second=False),
     Case(
-        "repeat_interleave", lambda m, x: m.repeat_interleave(x * x, m.tensor([2, 0, 3], device=x.device), 1), of((2, 3)), "each its own"
+        "repeat_interleave", lambda m, x: m.repeat_interleave(squared(x), m.tensor([2, 0, 3], device=x.device), 1), of((2, 3)), "each its own"
     ),
 ]  # fmt: skip
 CASES = [*RUNNING, *TURNED, *FUNCTIONS]

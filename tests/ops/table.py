@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from .case import Case, Shape, of
+from .case import Case, Shape, of, squared
 from .indexing_cases import INDEXING
 from .joining_cases import JOINING
 from .more_cases import MORE
@@ -82,7 +82,7 @@ WITH_NUMBERS = [
 
 CHOOSING = [
     Case("where", lambda m, x, y: m.where(x > 0, x, y), of((2, 3), (3,)), "tensors", False),
-    Case("where", lambda m, x: m.where(x > 0, x * x, 0.0), of((2, 3)), "number"),
+    Case("where", lambda m, x: m.where(x > 0, squared(x), 0.0), of((2, 3)), "number"),
     Case("where", lambda m, x: m.where(x > 0, 1.0, x.exp()), of((2, 3)), "number first"),
 ]
 
@@ -125,7 +125,7 @@ PRODUCTS = [
 
 def _view(name: str, run: Callable[[Any], Any], shape: Shape, note: str = "") -> Case:
     # The square makes the second derivative something.
-    return Case(name, lambda m, x: run(x * x), of(shape), note)
+    return Case(name, lambda m, x: run(squared(x)), of(shape), note)
 
 
 VIEWS = [
@@ -146,6 +146,8 @@ VIEWS = [
     _view("expand", lambda x: x.expand(2, 3, 4), (3, 1), "stretched"),
     _view("broadcast_to", lambda x: x.broadcast_to((2, 3)), (3,)),
     _view("expand_as", lambda x: x.expand_as(x.detach().unsqueeze(0).expand(2, 3)), (3,)),
+    Case("broadcast_tensors", lambda m, x, y: m.mul(*m.broadcast_tensors(x, y)), of((2, 3), (3,))),
+    *(Case(n, lambda m, x, y, n=n: getattr(squared(x), n)(y), of((2, 3), (2, 3))) for n in ("view_as", "reshape_as")),
     _view("narrow", lambda x: x.narrow(1, 1, 2), (2, 4)),
     _view("select", lambda x: x.select(1, -1), (2, 3)),
     _view("split", lambda x: x.split(2, 1)[1], (2, 5)),
