@@ -12,6 +12,7 @@ from .arithmetic import mul
 from .linalg import matmul
 from .outputs import takes_out
 from .precision import in_widest_precision
+from .reduction import sum
 from .views import permute, reshape, unsqueeze
 
 
@@ -74,10 +75,10 @@ def _contracted(dims: int | Sequence[Sequence[int] | int], a: Tensor, b: Tensor)
         raise ShapeError(f"tensordot: dimensions {first} and {second} do not pair up")
     first, second = [d % max(a.ndim, 1) for d in first], [d % max(b.ndim, 1) for d in second]
     for d, e in zip(first, second, strict=True):
-        if a.shape[d] != b.shape[e]:
+        if a.shape[d] != b.shape[e] and 1 not in (a.shape[d], b.shape[e]):
             raise ShapeError(
                 f"tensordot: dimension {d} of {list(a.shape)} and dimension {e} of {list(b.shape)} are summed over together "
-                "and must have one length"
+                "and must have one length, or one of them length 1"
             )
     return first, second
 
@@ -85,10 +86,17 @@ def _contracted(dims: int | Sequence[Sequence[int] | int], a: Tensor, b: Tensor)
 @takes_out
 @in_widest_precision
 def tensordot(a: Tensor, b: Tensor, dims: int | Sequence[Sequence[int] | int] = 2, *, out: Any = None) -> Tensor:
-    """Products summed over pairs of dimensions: the last ``dims`` of ``a`` with the first of ``b``, or those in two lists."""
+    """Products summed over pairs of dimensions: the last ``dims`` of ``a`` with the first of ``b``, or those in two lists.
+
+    Dimensions of length 1 stretch to the length of the one they meet.
+    """
     if a.dtype is not b.dtype:
         raise DTypeError(f"tensordot: operands are {a.dtype.name} and {b.dtype.name}; convert one with .to(...)")
     first, second = _contracted(dims, a, b)
+    short = [(d, e) for d, e in zip(first, second, strict=True) if a.shape[d] != b.shape[e]]
+    over_a, over_b = [d for d, e in short if b.shape[e] == 1], [e for d, e in short if a.shape[d] == 1]
+    a = sum(a, over_a, True) if over_a else a
+    b = sum(b, over_b, True) if over_b else b
     rows = [d for d in range(a.ndim) if d not in first]
     columns = [d for d in range(b.ndim) if d not in second]
     count = math.prod(a.shape[d] for d in first)

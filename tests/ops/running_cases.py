@@ -12,7 +12,10 @@ def _of(
     name: str, shape: Shape, note: str = "", second: bool = True, *args: Any, low: float = -2.0, high: float = 2.0, **options: Any
 ) -> Case:  # fmt: skip
     # The square makes the second derivative something.
-    return Case(name, lambda m, x: getattr(m, name)(squared(x) if second else x, *args, **options), of(shape, low=low, high=high), note, second)
+    def run(m: Any, x: Any) -> Any:
+        return getattr(m, name)(squared(x) if second else x, *args, **options)
+
+    return Case(name, run, of(shape, low=low, high=high), note, second)
 
 
 def _first(name: str) -> Callable[[Any, Any], Any]:
@@ -50,7 +53,8 @@ FUNCTIONS = [
     _of("trace", (3, 2)),
     Case("heaviside", lambda m, x: m.heaviside(x.detach(), x.detach()) * x, of((2, 3)), second=False),
     Case(
-        "repeat_interleave", lambda m, x: m.repeat_interleave(squared(x), m.tensor([2, 0, 3], device=x.device), 1), of((2, 3)), "each its own"
+        "repeat_interleave", lambda m, x: m.repeat_interleave(squared(x), m.tensor([2, 0, 3], device=x.device), 1), of((2, 3)),
+        "each its own",
     ),
 ]  # fmt: skip
 CASES = [*RUNNING, *TURNED, *FUNCTIONS]

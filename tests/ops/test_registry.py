@@ -6,12 +6,16 @@ import ast
 from functools import cache
 from pathlib import Path
 
+import pytest
+import torch
+
 import rasptorch as rt
 from rasptorch import ops
 from rasptorch.ops import methods
 from rasptorch.ops.elementwise import REGISTRY
+from tests.support.compare import assert_close
 
-from . import table, test_errors
+from . import exemptions, table, test_errors, value_cases, variants
 
 HERE = Path(__file__).parent
 FOLDERS = (HERE, HERE.parent / "autograd")
@@ -85,7 +89,49 @@ EVERYWHERE = {
     "test_elementwise.py": (
         "test_unary_special_values", "test_unary_layouts", "test_binary_special_values", "test_binary_layouts", "test_broadcasting",
     ),
+    "test_layouts.py": ("test_values_are_pytorchs",),
 }  # fmt: skip
+
+
+def test_every_function_meets_other_layouts_and_special_values() -> None:
+    """`variants.py` derives them from the cases, so a case is all that it takes."""
+    public, derived = set(ops.__all__), set(variants.NAMES)
+    missing = sorted(public - derived - set(exemptions.OUTSIDE) - set(methods.ALIASES))
+    assert not missing, f"operations without a case: {', '.join(missing)}"
+    stale = sorted(set(exemptions.OUTSIDE) & derived | set(exemptions.OUTSIDE) - public)
+    assert not stale, f"exempt, and yet a case or no operation: {', '.join(stale)}"
+
+
+@pytest.mark.parametrize("kind", variants.KINDS)
+def test_every_operation_has_variants(kind: str) -> None:
+    several = {case.name for case in (*table.CASES, *value_cases.VALUES) if len(case.inputs) > 1}
+    asked = several if kind == "broadcast" else set(variants.NAMES)
+    lacking = {name for name in asked if all(variant.kind != kind for variant in variants.variants(name))}
+    exempt = set(exemptions.WITHOUT.get(kind, ()))
+    assert not lacking - exempt, f"operations that are not tried with {kind} inputs: {', '.join(sorted(lacking - exempt))}"
+    assert not exempt - lacking, f"exempt, and yet tried: {', '.join(sorted(exempt - lacking))}"
+
+
+def test_what_is_compared_by_value_alone_has_no_gradient() -> None:
+    checked = {case.name for case in table.CASES}
+    unchecked = set()
+    for case in value_cases.VALUES:
+        inputs = [torch.rand(shape, dtype=torch.float64).requires_grad_() for shape, _, _ in case.inputs]
+        made = case.run(torch, *inputs)
+        if case.name not in checked and isinstance(made, torch.Tensor) and made.requires_grad:
+            unchecked.add(case.name)
+    assert unchecked == set(exemptions.UNCHECKED), unchecked ^ set(exemptions.UNCHECKED)
+
+
+def test_what_differs_from_pytorch_on_purpose_differs() -> None:
+    every = {variant.id: variant for name in variants.NAMES for variant in variants.variants(name)}
+    for name, reason in exemptions.UNLIKE.items():
+        try:
+            assert_close(every[name].run(rt, "cpu"), variants.expected(every[name]))
+        except (AssertionError, rt.RasptorchError, IndexError):
+            continue
+        pytest.fail(f"{name} equals PyTorch's, though it is exempt: {reason}")
+    assert set(exemptions.EITHER_ZERO) <= set(variants.NAMES)
 
 
 def test_the_tables_are_run_on_every_driver() -> None:

@@ -35,7 +35,7 @@ def _bincount(m: Any, x: Any) -> Any:
 
 
 TRUTH = [
-    *(_of(n, (2, 3)) for n in ("isnan", "isinf", "isfinite", "signbit", "logical_not")),
+    *(_of(n, (2, 3)) for n in ("isnan", "isinf", "isfinite", "isneginf", "isposinf", "signbit", "logical_not")),
     *(_two(n) for n in ("eq", "ne", "lt", "le", "gt", "ge", "logical_and", "logical_or", "logical_xor", "isclose")),
     *(_of(n, (2, 3), note, **options) for n in ("any", "all") for note, options in (("all", {}), ("one", {"dim": -1}))),
     *(_weighted(n, lambda same: same, (2, 3), (2, 3)) for n in ("equal", "allclose")),
