@@ -147,7 +147,7 @@ VIEWS = [
     _view("broadcast_to", lambda x: x.broadcast_to((2, 3)), (3,)),
     _view("expand_as", lambda x: x.expand_as(x.detach().unsqueeze(0).expand(2, 3)), (3,)),
     Case("broadcast_tensors", lambda m, x, y: m.mul(*m.broadcast_tensors(x, y)), of((2, 3), (3,))),
-    *(Case(n, lambda m, x, y, n=n: getattr(squared(x), n)(y), of((2, 3), (2, 3))) for n in ("view_as", "reshape_as")),
+    *(Case(n, lambda m, x, y, n=n: getattr(squared(x), n)(y) * y, of((2, 3), (2, 3))) for n in ("view_as", "reshape_as")),
     _view("narrow", lambda x: x.narrow(1, 1, 2), (2, 4)),
     _view("select", lambda x: x.select(1, -1), (2, 3)),
     _view("split", lambda x: x.split(2, 1)[1], (2, 5)),

@@ -115,7 +115,7 @@ def test_views_run_no_command(device: str) -> None:
     assert all(shares(view, x) for view in kept)
 
 
-@pytest.mark.parametrize("case", VIEWS, ids=lambda case: case.id)
+@pytest.mark.parametrize("case", [case for case in VIEWS if len(case.inputs) == 1], ids=lambda case: case.id)
 def test_views_of_other_dtypes(case: Any) -> None:
     shape = case.inputs[0][0]
     for dtype in ("bool", "uint8", "int64", "bfloat16"):
