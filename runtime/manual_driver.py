@@ -23,6 +23,7 @@ from .buffer import Block, Buffer, Memory
 from .device import Device
 from .driver import Driver, KernelTimes, Traits
 from .host.record import HostRecording, record
+from .host.scratch import Arena
 
 if TYPE_CHECKING:
     from .plan.plan import Plan
@@ -88,6 +89,7 @@ class ManualDriver:
         self.null: Final = null
         self.automatic = automatic or null
         self.timestamps = False
+        self.arenas: Final = [Arena()]
         self.memory_limit: int | None = None
         self.closed = False
         self.log: list[Event] = []

@@ -23,6 +23,7 @@ from ..interrupts import Uninterrupted
 from ..plan.plan import Plan
 from ..statistics import Statistics
 from .record import HostRecording, record
+from .scratch import Arena
 
 LIGHT = 1e-3  # estimated seconds of a submission up to which the thread that submits also runs it
 
@@ -59,6 +60,7 @@ class HostDriver:
             reentrant_recordings=True,
         )
         self.timestamps = False
+        self.arenas: Final = [Arena() for _ in range(self.threads)]
         self._jobs: deque[Job] = deque()
         self._running = threading.Lock()  # held while a submission runs, by the worker or by a thread that waits
         self._changed = threading.Condition()

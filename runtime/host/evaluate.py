@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ..command import Program, Step
 from . import functions
 from .record import check_index, stored_as_computed
+from .scratch import Arena
 from .tables import Table, lookup, narrow_steps
 
 Array = NDArray[Any]
@@ -44,14 +45,16 @@ class Scalars:
 class Evaluator:
     """Binds one program to arrays. What it binds shares scratch memory, so it runs one after the other.
 
-    Registers that die are reused, by the very step that reads them last where it may. A step whose register is a result is
-    computed straight into the output when the output's stored form is its register form; into ``shared`` outputs, whose memory
-    inputs use too, only at the last step. Inputs that are results as they are get put aside before such an output is written.
+    Registers that die are reused, by the very step that reads them last where it may; their memory is the ``arena``'s where there is
+    one. A step whose register is a result is computed straight into the output when the output's stored form is its register form; into
+    ``shared`` outputs, whose memory inputs use too, only at the last step. Inputs that are results as they are get put aside before such
+    an output is written.
     """
 
     def __init__(
-        self, program: Program, scalars: Scalars, words: Array | None = None, shared: frozenset[int] = frozenset()
-    ) -> None:
+        self, program: Program, scalars: Scalars, words: Array | None = None, shared: frozenset[int] = frozenset(),
+        arena: Arena | None = None,
+    ) -> None:  # fmt: skip
         self._program = program
         self._words = words
         self._scalars = scalars.registers
@@ -66,6 +69,8 @@ class Evaluator:
         self._aside = [r for r in set(program.results) if r < len(program.inputs)] if shared else []
         self._dying = self._lifetimes()
         self._scratch: dict[Any, list[Array]] = {}
+        self._arena = arena
+        self._registers = 0  # in the arena
 
     def _lifetimes(self) -> list[list[int]]:
         """Per step, the scratch registers nobody needs after it."""
@@ -148,7 +153,12 @@ class Evaluator:
 
     def _take(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
         free = self._scratch.setdefault((dtype, shape), [])
-        return free.pop() if free else np.empty(shape, dtype)
+        if free:
+            return free.pop()
+        if self._arena is None:
+            return np.empty(shape, dtype)
+        self._registers += 1
+        return self._arena.take(f"register {self._registers}", shape, dtype)
 
     def _give(self, array: Array) -> None:
         self._scratch.setdefault((array.dtype, array.shape), []).append(array)

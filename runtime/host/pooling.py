@@ -1,4 +1,4 @@
-"""Maximum pooling through NumPy: a pass per place in the window, over all windows at once."""
+"""Maximum pooling through NumPy: a pass per place in the window, over many windows at once."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from ..plan.plan import ShaderKernel
 from ..plan.pooling import Windows
 from . import functions
-from .record import Binding, Runner, Workers
-from .scratch import scratch
+from .elementwise import BLOCK
+from .record import Binding, Runner, Workers, stored_as_computed
+from .scratch import Arena, scratch
 
 Array = NDArray[Any]
 Meeting = tuple[int, tuple[slice, slice], tuple[slice, slice]]  # place in the window, outputs, inputs
@@ -49,21 +50,42 @@ def _indices(w: Windows) -> Array:
     return np.asarray(made.reshape(-1, *w.outputs), np.int32)
 
 
-def _first_places(x: Array, best: Array, places: Sequence[Meeting]) -> Array:
+def _taps(x: Array, w: Windows, places: Sequence[Meeting], arena: Arena) -> list[Array]:
+    """Per place in the window what all outputs see there, -inf outside: side by side, so that comparing them runs through memory once."""
+    shape = len(x), *w.outputs
+    taps = []
+    for number, seen, met in places:
+        everywhere = (seen[0].stop - seen[0].start, seen[1].stop - seen[1].start) == w.outputs
+        part = x[:, met[0], met[1]]
+        if not (everywhere and w.stride[1] == 1):
+            tap = arena.take(f"tap {number}", shape, x.dtype)
+            if not everywhere:
+                tap[...] = -np.inf
+            np.copyto(tap[:, seen[0], seen[1]], part)
+            part = tap
+        taps.append(part)
+    return taps
+
+
+def _first_places(taps: Sequence[Array], best: Array, places: Sequence[Meeting], arena: Arena) -> Array:
     """Which place in its window has each largest value first: as many as there are places before it that have not."""
-    found = np.zeros(best.shape, np.uint8 if len(places) < 256 else np.int32)
-    missing = np.ones(best.shape, np.bool_)
-    for _, seen, met in places[:-1]:
-        missing[:, seen[0], seen[1]] &= x[:, met[0], met[1]] != best[:, seen[0], seen[1]]
-        found += missing
+    found = arena.take("found", best.shape, np.dtype(np.uint8 if len(places) < 256 else np.int32))
+    missing, differs = (arena.take(name, best.shape, np.dtype(np.bool_)) for name in ("missing", "differs"))
+    found[...] = 0
+    missing[...] = True
+    for tap, (_, seen, _) in zip(taps[:-1], places, strict=False):
+        here = np.s_[:, seen[0], seen[1]]  # outside there is nothing that could be the largest, not even -inf
+        np.not_equal(tap[here], best[here], out=differs[here])
+        np.logical_and(missing[here], differs[here], out=missing[here])
+        np.add(found, missing.view(np.uint8), out=found)
     return found
 
 
-def _last_nan(x: Array, found: Array, places: Sequence[Meeting]) -> Array:
+def _last_nan(taps: Sequence[Array], found: Array, places: Sequence[Meeting]) -> Array:
     """The same where a window has NaN: the last of those, as in PyTorch."""
     found = found.astype(np.int32)
-    for number, seen, met in places:
-        np.copyto(found[:, seen[0], seen[1]], number, where=np.isnan(x[:, met[0], met[1]]))
+    for tap, (number, seen, _) in zip(taps, places, strict=True):
+        np.copyto(found[:, seen[0], seen[1]], number, where=np.isnan(tap[:, seen[0], seen[1]]))
     return found
 
 
@@ -71,20 +93,27 @@ def max_pool(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
     w, dtype = windows_of(kernel), kernel.inputs[0].dtype
     source = binding.rows(kernel.inputs[0], (w.planes, math.prod(w.inputs))).reshape(w.planes, *w.inputs)
     target, index = (binding.rows(o, (w.planes, math.prod(w.outputs))).reshape(w.planes, *w.outputs) for o in kernel.outputs)
-    register, numbers, places = functions.register_dtype(dtype), _indices(w), list(_meeting(w))
+    register, numbers, places, arena = functions.register_dtype(dtype), _indices(w), list(_meeting(w)), driver.arenas[0]
     first, beside = numbers[0], np.asarray(numbers[:, 0, 0] - numbers[0, 0, 0], np.int32)
+    step = max(1, BLOCK // max(len(places) * math.prod(w.outputs), 1)) * 4  # planes at a time
 
     def run(values: Sequence[float]) -> None:
-        x = functions.load(dtype, source)
-        best = np.full(target.shape, -np.inf, register)
-        for _, seen, met in places:
-            part = best[:, seen[0], seen[1]]
-            np.maximum(part, x[:, met[0], met[1]], out=part)
-        found = _first_places(x, best, places)
-        if np.isnan(best).any():
-            found = _last_nan(x, found, places)
-        functions.store(dtype, best, target)
-        np.add(beside[found], first, out=index)
+        for start in range(0, w.planes, step):
+            rows = slice(start, start + step)
+            taps = _taps(functions.load(dtype, source[rows]), w, places, arena)
+            best = target[rows] if stored_as_computed(dtype) else np.empty(target[rows].shape, register)
+            np.copyto(best, taps[0])
+            for tap in taps[1:]:
+                np.maximum(best, tap, out=best)
+            found = _first_places(taps, best, places, arena)
+            if np.isnan(best).any():
+                found = _last_nan(taps, found, places)
+            if not stored_as_computed(dtype):
+                functions.store(dtype, best, target[rows])
+            wide = arena.take("wide", found.shape, np.dtype(np.intp))  # NumPy takes by these without looking at each
+            np.copyto(wide, found)
+            np.take(beside, wide, out=index[rows], mode="wrap")
+            np.add(index[rows], first, out=index[rows])
 
     return run
 
@@ -95,30 +124,31 @@ def max_pool_back(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Ru
     gradient, index = (binding.rows(o, shape).reshape(w.planes, *w.outputs) for o in kernel.inputs)
     target = binding.rows(kernel.outputs[0], (w.planes, math.prod(w.inputs))).reshape(w.planes, *w.inputs)
     numbers, places = _indices(w), list(_meeting(w))
-    alone = w.sharing == (1, 1)
-    ends = [o * s - p for o, s, p in zip(w.outputs, w.stride, w.padding, strict=True)]
+    planes, arena = (np.arange(w.planes) * math.prod(w.inputs)).reshape(-1, 1, 1), driver.arenas[0]
     nothing = np.zeros((), functions.register_dtype(dtype))
     choose = functions.function("where", dtype, dtype)
-    whole = alone and w.size == w.stride and all(end >= n for end, n in zip(ends, w.inputs, strict=True))  # every input is in a window
 
-    def run(values: Sequence[float]) -> None:
+    def scatter(values: Sequence[float]) -> None:
+        """Where no two windows meet, each gradient has a place of its own."""
+        target[...] = 0
+        flat = arena.take("flat", index.shape, np.dtype(np.intp))
+        np.add(index, planes, out=flat)
+        target.reshape(-1)[flat.reshape(-1)] = gradient.reshape(-1)
+
+    def add_up(values: Sequence[float]) -> None:
         g = functions.load(dtype, gradient)
         register = functions.register_dtype(dtype)
         total = target if register == target.dtype else np.empty(target.shape, register)
-        if not whole:
-            total[...] = 0
+        total[...] = 0
         for number, seen, met in places:
             chosen = index[:, seen[0], seen[1]] == numbers[number][seen]
             returned = scratch.take("returned", chosen.shape, g.dtype)
             choose(chosen, g[:, seen[0], seen[1]], nothing, returned)
-            if alone:
-                total[:, met[0], met[1]] = returned
-            else:
-                total[:, met[0], met[1]] += returned
+            total[:, met[0], met[1]] += returned
         if total is not target:
             functions.store(dtype, total, target)
 
-    return run
+    return scatter if w.sharing == (1, 1) else add_up
 
 
 def max_pool_pick(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:

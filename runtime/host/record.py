@@ -19,6 +19,7 @@ from ..dtype import DType
 from ..plan.convolution import ConvKernel
 from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, Plan, ReduceKernel, ShaderKernel
 from . import functions
+from .scratch import Arena
 
 if TYPE_CHECKING:
     from concurrent.futures import Executor
@@ -35,10 +36,13 @@ class Workers(Protocol):
     """Whose threads compute: ``threads`` in all, those of ``helpers`` beside the one that runs a recording."""
 
     timestamps: bool
-
     @property
     def threads(self) -> int:
         """How many parts a large kernel may be cut into."""
+
+    @property
+    def arenas(self) -> Sequence[Arena]:
+        """Memory for each of the threads, that only one kernel at a time uses."""
 
     def helpers(self) -> Executor:
         """Threads for all parts but one."""
@@ -148,7 +152,7 @@ def _runner(kernel: Kernel, binding: Binding, driver: Workers) -> Runner:
     if isinstance(kernel, MatmulKernel):
         return matmul(kernel, binding, driver)
     if isinstance(kernel, ConvKernel):
-        return convolution(kernel, binding)
+        return convolution(kernel, binding, driver)
     assert isinstance(kernel, ShaderKernel)
     return KERNELS[kernel.shader](kernel, binding, driver)
 

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 Array = NDArray[Any]
 
 
-class Scratch(threading.local):
-    """One array per name and thread, as large as the largest that was asked for."""
+class Arena:
+    """One array per name, as large as the largest that was asked for."""
 
     def __init__(self) -> None:
         self._bytes: dict[str, Array] = {}
@@ -25,6 +25,10 @@ class Scratch(threading.local):
         if found is None or found.nbytes < size:
             found = self._bytes[name] = np.empty(size, np.uint8)
         return found[:size].view(dtype).reshape(shape)
+
+
+class Scratch(threading.local, Arena):
+    """One per thread."""
 
 
 scratch: Final = Scratch()

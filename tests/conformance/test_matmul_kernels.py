@@ -146,10 +146,10 @@ def test_products_shared_out_among_threads(batch: tuple[int, ...], rows: int, de
     a, b = rng.standard_normal((*batch, rows, depth)), rng.standard_normal((*batch, depth, columns))
     bias = rng.standard_normal(columns)
     x, w, c = (rt.tensor(v.astype(np.float32), device=device) for v in (a, b, bias))
-    controls = blas._controls()
-    before = controls[0]() if controls else 0
+    library = blas.found()
+    before = library.get_threads() if library else 0
     for left, right in ((x, w), (x.mT.contiguous().mT, w), (x, w.mT.contiguous().mT)):
         plain, fused = (left @ right).numpy(), (left @ right + c).relu().numpy()
         np.testing.assert_allclose(plain, a @ b, rtol=1e-4, atol=1e-3)
         np.testing.assert_allclose(fused, np.maximum(a @ b + bias, 0), rtol=1e-4, atol=1e-3)
-    assert (controls[0]() if controls else 0) == before
+    assert (library.get_threads() if library else 0) == before
