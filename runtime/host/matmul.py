@@ -91,7 +91,7 @@ def matmul(kernel: MatmulKernel, binding: Binding, driver: Workers) -> Runner:
 class _Bound:
     """A product's memory, and the ``epilogue`` that is computed on it; None where the product is all.
 
-    Where the product itself is one of the results it is computed right there, unless something else lies there until then.
+    The product is computed right where a result belongs, its own place first, unless something else lies there until then.
     """
 
     def __init__(
@@ -108,12 +108,19 @@ class _Bound:
         self._arena = arena
         self._in_scratch = False
         self._whole: Array | None = self._outputs.pop() if epilogue is None else None
-        if epilogue is None or not stored_as_computed(kernel.dtype) or 0 not in epilogue.results:
+        if epilogue is None or not stored_as_computed(kernel.dtype):
             return
-        kept = epilogue.results.index(0)
-        if not any(overlap(kernel.outputs[kept].access, o.access) for o in kernel.inputs):
-            self._whole = self._outputs.pop(kept)
-            self._epilogue = replace(epilogue, results=(*epilogue.results[:kept], *epilogue.results[kept + 1 :]))
+        places = [
+            k for k, (o, result) in enumerate(zip(kernel.outputs, epilogue.results, strict=True))
+            if epilogue.dtype_of(result) is kernel.dtype and not any(overlap(o.access, i.access) for i in kernel.inputs)
+        ]  # fmt: skip
+        if not places:
+            return
+        place = min(places, key=lambda k: epilogue.results[k])
+        self._whole = self._outputs[place]
+        if epilogue.results[place] == 0:
+            del self._outputs[place]
+            self._epilogue = replace(epilogue, results=(*epilogue.results[:place], *epilogue.results[place + 1 :]))
 
     @property
     def matrices(self) -> bool:
