@@ -10,15 +10,15 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from ..dtype import float32, float64
@@ -29,6 +29,7 @@ Call = tuple[Callable[..., Any], tuple[Any, ...]]
 # Terms of a sum that OpenBLAS adds up in one go, whoever shares a product out, so that its bits are the same: by its name for a processor.
 _DEPTHS = {b"SkylakeX": 448, b"Haswell": 320, b"Zen": 320}
 _LEAST_DEPTH = 240
+STRETCH = 1024  # terms that are added up one after the other
 SINGLE = 1 << 18  # multiplications of a product up to which OpenBLAS uses one thread by itself
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = (ctypes.c_int(value) for value in (101, 111, 112))
 
@@ -91,26 +92,34 @@ def spreads(threads: int) -> bool:
         return (_before if _inside else library.get_threads()) == threads
 
 
-@contextmanager
-def one_thread() -> Iterator[None]:
+class _OneThread:
     """BLAS calls inside, of any thread, use the calling thread only. The number of threads comes back afterwards."""
-    global _inside, _before
-    library = found()
-    if library is None:
-        yield
-        return
-    with _lock:
-        _inside += 1
-        if _inside == 1:
-            _before = library.get_threads()
-            library.set_threads(1)
-    try:
-        yield
-    finally:
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        global _inside, _before
+        library = found()
+        if library is None:
+            return
+        with _lock:
+            _inside += 1
+            if _inside == 1:
+                _before = library.get_threads()
+                library.set_threads(1)
+
+    def __exit__(self, *raised: object) -> None:
+        global _inside
+        library = found()
+        if library is None:
+            return
         with _lock:
             _inside -= 1
             if _inside == 0:
                 library.set_threads(_before)
+
+
+one_thread: Final = _OneThread()
 
 
 def _operand(library: OpenBlas, x: Array) -> tuple[Any, Any, Any] | None:
@@ -155,3 +164,60 @@ def product(a: Array, b: Array, out: Array, *, add: bool = False, terms: int | N
 def _multiply(kept: tuple[Array, ...], gemm: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     """``kept`` is the memory that the arguments point into."""
     gemm(*arguments)
+
+
+def sums(x: Array, kept: int, out: Array) -> list[Call] | None:
+    """What adds up all axes of ``x`` after the first ``kept`` into ``out``: products with ones, as fast as memory can be read.
+
+    A product adds up no more than `STRETCH` terms, or its rounding errors would be larger than NumPy's. None where ``x`` is not a matrix
+    whose rows or columns are contiguous.
+    """
+    library, size = found(), x.itemsize
+    left, right = _merged(x.shape[:kept], x.strides[:kept]), _merged(x.shape[kept:], x.strides[kept:])
+    if library is None or x.dtype not in library.gemm or out.dtype != x.dtype or not x.size or left is None or right is None:
+        return None
+    (rows, down), (columns, along) = left, right
+    if not out.flags.c_contiguous or columns == 1:
+        return None
+    ones = _ones(x.dtype)
+    if along == size and rows == 1 and columns > STRETCH:
+        # One long row: as a matrix of many.
+        whole = columns // STRETCH * STRETCH
+        flat = as_strided(x, (columns,), (size,))
+        parts = np.empty(whole // STRETCH + 1, x.dtype)
+        calls: list[Call] = [
+            (np.matmul, (flat[:whole].reshape(-1, STRETCH), ones, parts[:-1])),
+            (_add_up, (flat[whole:], 0, parts[-1:])),
+        ]
+        return [*calls, (_add_up, (parts, 0, out.reshape(-1)))]
+    if not ((along == size and (rows == 1 or down >= columns * size)) or (down == size and along >= rows * size)):
+        return None
+    matrix, into = as_strided(x, (rows, columns), (down, along)), out.reshape(-1)
+    cuts = range(0, columns, STRETCH)
+    if len(cuts) == 1:
+        return [(np.matmul, (matrix, ones[:columns], into))]
+    made = np.empty((len(cuts), rows), x.dtype)
+    calls = [(np.matmul, (matrix[:, at : at + STRETCH], ones[: columns - at], row)) for at, row in zip(cuts, made, strict=True)]
+    return [*calls, (_add_up, (made.T, 1, into))]
+
+
+def _add_up(x: Array, axis: int, out: Array) -> None:
+    np.add.reduce(x, axis=axis, out=out if axis else out[0:1].reshape(()))
+
+
+def _merged(shape: tuple[int, ...], strides: tuple[int, ...]) -> tuple[int, int] | None:
+    """Axes as one: its length and stride. None where they do not follow each other in memory."""
+    axes = [(n, s) for n, s in zip(shape, strides, strict=True) if n != 1]
+    if not axes:
+        return 1, 0
+    length, stride = axes[-1]
+    for n, s in reversed(axes[:-1]):
+        if s != length * stride:
+            return None
+        length *= n
+    return length, stride
+
+
+@cache
+def _ones(dtype: np.dtype[Any]) -> Array:
+    return np.ones(STRETCH, dtype)

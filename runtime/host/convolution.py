@@ -414,7 +414,7 @@ def convolution(kernel: ConvKernel, binding: Binding, driver: Workers) -> Runner
 
     def run(values: Sequence[float]) -> None:
         scalars.set(values)
-        with one_thread():
+        with one_thread:
             together(driver, [partial(execute, share) for share in kept or work.shares()])
             execute(rest)
 
@@ -438,7 +438,7 @@ def _numbered(
         def keep(part: Array, at: tuple[Any, ...], arena: Arena) -> list[Call]:
             return [(np.copyto, (total[at].transpose(inner), part))]
 
-        with one_thread():
+        with one_thread:
             together(driver, [partial(execute, share) for share in work.shares(keep)])
             execute(work.rest(keep))
         functions.narrow(kernel.dtype, total)

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 
 from ..command import Program
 from ..dtype import DType, float32
-from ..hazards import overlap
 from ..plan.lower import rounded
 from ..plan.plan import MatmulKernel
 from . import functions
@@ -65,7 +64,7 @@ def matmul(kernel: MatmulKernel, binding: Binding, driver: Workers) -> Runner:
     runs = [partial(execute, bound.calls(share, arena)) for share, arena in zip(cut, driver.arenas, strict=False)]
 
     def in_parts() -> None:
-        with one_thread():
+        with one_thread:
             together(driver, runs)
 
     if not sharing or numbered or not bound.matrices or not spreads(driver.threads):
@@ -110,9 +109,10 @@ class _Bound:
         self._whole: Array | None = self._outputs.pop() if epilogue is None else None
         if epilogue is None or not stored_as_computed(kernel.dtype):
             return
+        inputs = self._a, self._b, *self._late  # what dies here may lie where a result belongs
         places = [
-            k for k, (o, result) in enumerate(zip(kernel.outputs, epilogue.results, strict=True))
-            if epilogue.dtype_of(result) is kernel.dtype and not any(overlap(o.access, i.access) for i in kernel.inputs)
+            k for k, (x, result) in enumerate(zip(self._outputs, epilogue.results, strict=True))
+            if epilogue.dtype_of(result) is kernel.dtype and not any(np.may_share_memory(x, i) for i in inputs)
         ]  # fmt: skip
         if not places:
             return

@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from ..dtype import DType
 from ..plan.plan import ReduceKernel
 from . import functions
+from .blas import one_thread, sums
 from .elementwise import BLOCK, Pieces, apply, blocks
 from .evaluate import Call, Evaluator, Scalars, execute
-from .record import Binding, Runner, Workers
+from .record import Binding, Runner, Workers, stored_as_computed
 
 Array = NDArray[Any]
 
@@ -84,7 +85,8 @@ def reduce(kernel: ReduceKernel, binding: Binding, driver: Workers) -> Runner:
         before.set(values)
         after.set(values)
         if first is not None:
-            first.run()
+            with one_thread:
+                first.run()
             execute(rest)
         finish.run()
 
@@ -138,7 +140,8 @@ def _reduce_piece(
     evaluator: Evaluator, inputs: Sequence[Array] | None, values: Array, first: int, dtype: DType, how: str, out: Array
 ) -> list[Call]:
     calls = [] if inputs is None else evaluator.bind(inputs, [values], first)
-    return [*calls, (_combine_into, (dtype, values, out.ndim, how, out))]
+    summed = sums(values, out.ndim, out) if how == "add" and stored_as_computed(dtype) else None
+    return [*calls, *(summed or [(_combine_into, (dtype, values, out.ndim, how, out))])]
 
 
 def _combine_into(dtype: DType, values: Array, kept: int, how: str, out: Array) -> None:
