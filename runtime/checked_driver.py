@@ -188,7 +188,7 @@ class CheckedDriver:
 
     def submit(
         self, timeline: Any, value: int, recording: CheckedRecording, scalars: Sequence[float],
-        waits: Sequence[tuple[Any, int]], statistics: Statistics,
+        waits: Sequence[tuple[Any, int]], statistics: Statistics, waited: bool = False,
     ) -> None:  # fmt: skip
         self._check_recording(recording)
         before = self._submitted.get(timeline, 0)
@@ -203,7 +203,7 @@ class CheckedDriver:
         made = _Submission(timeline, value, recording, after)
         self._check_races(made)
         try:
-            self.inner.submit(timeline, value, recording.inner, scalars, waits, statistics)
+            self.inner.submit(timeline, value, recording.inner, scalars, waits, statistics, waited)
         except BaseException:
             self._failed = True
             raise

@@ -90,11 +90,11 @@ class Driver(Protocol):
 
     def submit(
         self, timeline: Any, value: int, recording: Any, scalars: Sequence[float], waits: Sequence[tuple[Any, int]],
-        statistics: Statistics,
+        statistics: Statistics, waited: bool = False,
     ) -> None:  # fmt: skip
         """Run a recording after ``waits`` and everything submitted to this timeline before; then raise it to ``value``.
 
-        Counts what the device is given to do in ``statistics``.
+        Counts what the device is given to do in ``statistics``. ``waited``: the caller will `wait` for it next.
         """
 
     def wait(self, points: Sequence[tuple[Any, int]], timeout: float | None, interrupts: int) -> None:

@@ -203,7 +203,7 @@ class ManualDriver:
 
     def submit(
         self, timeline: ManualTimeline, value: int, recording: HostRecording, scalars: Sequence[float],
-        waits: Sequence[tuple[ManualTimeline, int]], statistics: Statistics,
+        waits: Sequence[tuple[ManualTimeline, int]], statistics: Statistics, waited: bool = False,
     ) -> None:  # fmt: skip
         problem, self._next_submit_failure = self._next_submit_failure, None
         if problem is not None:

@@ -49,6 +49,7 @@ class Stream:
         self._unfinished: deque[tuple[int, Any, Plan]] = deque()
         self._done = 0
         self._crowded = False
+        self._waited = False  # whether who submits will block until it is done
         self._held = 0  # blocks of `together` that are open
         self._wanted: list[Fence] = []  # what the next submission has to wait for because the user said so
         self.capturing: Recording | None = None
@@ -182,15 +183,22 @@ class Stream:
             self._make_room()
         return fence
 
-    def submit(self) -> Fence:
-        """As `flush`, but never waits for room: for those who wait for something anyway, or may not wait."""
+    def submit(self, *, waited: bool = False) -> Fence:
+        """As `flush`, but never waits for room: for those who wait for something anyway, or may not wait.
+
+        ``waited``: this thread will block until it is done.
+        """
         with self._lock:
             if self.capturing is not None:
                 # For another thread, what is being captured has not happened yet.
                 capture.refuse("submitting commands (synchronising, waiting, changing streams)")
             elif self._batch.commands:
-                with Uninterrupted():
-                    self._flush()
+                self._waited = waited
+                try:
+                    with Uninterrupted():
+                        self._flush()
+                finally:
+                    self._waited = False
             return Fence(self, self.submitted)
 
     def _flush(self) -> Plan:
@@ -290,7 +298,7 @@ class Stream:
                 seconds = perf_counter() - began
                 for observer in observers:
                     observer.recording_made(self, plan, began, seconds)
-            device.driver.submit(self.timeline, value, recording, scalars, self._waits(slots, plan), device.statistics)
+            device.driver.submit(self.timeline, value, recording, scalars, self._waits(slots, plan), device.statistics, self._waited)
         except BaseException as problem:
             self._give_back(arenas, slots, plan, None)
             device.poison(problem)

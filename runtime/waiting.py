@@ -59,7 +59,7 @@ def wait_blocking(fence: Fence, timeout: float | None = None) -> None:
     """Block this thread until ``fence`` is done. ``timeout`` in seconds; `TimeoutError` past it."""
     capture.refuse("waiting")
     stream = fence.stream
-    _submit_up_to(fence)
+    _submit_up_to(fence, waited=not (_forbidden.get() or in_trio_task()))
     if not fence.is_done():
         _check_allowed(f"waiting for {fence}")
         if in_trio_task():
@@ -69,12 +69,12 @@ def wait_blocking(fence: Fence, timeout: float | None = None) -> None:
     stream.device.raise_noted_errors()
 
 
-def _submit_up_to(fence: Fence) -> None:
+def _submit_up_to(fence: Fence, *, waited: bool = False) -> None:
     """Submit the batch that ``fence`` stands for, if it is still being gathered. Raises what kept it from running."""
     stream = fence.stream
     stream.device.check_process()
     if fence.value > stream.submitted:
-        stream.submit()
+        stream.submit(waited=waited)
         if fence.value > stream.submitted:
             problem = stream.failure or stream.abandoned
             raise problem or ValueError(f"{fence} is never reached: nothing is enqueued that leads there")

@@ -91,13 +91,18 @@ class HostDriver:
 
     def submit(
         self, timeline: HostTimeline, value: int, recording: HostRecording, scalars: Sequence[float],
-        waits: Sequence[tuple[HostTimeline, int]], statistics: Statistics,
+        waits: Sequence[tuple[HostTimeline, int]], statistics: Statistics, waited: bool = False,
     ) -> None:  # fmt: skip
         statistics.dispatches += recording.dispatches
         if recording.seconds < LIGHT and self._run_at_once((timeline, value, recording, scalars, waits)):
             return
         with self._changed:
             self._jobs.append((timeline, value, recording, scalars, waits))
+        if not waited:
+            self._wake_worker()
+
+    def _wake_worker(self) -> None:
+        with self._changed:
             if self._worker is None:
                 self._worker = threading.Thread(target=self._work, name="cpu worker", daemon=True)
                 self._worker.start()
@@ -158,9 +163,13 @@ class HostDriver:
                 self._run_next()
 
     def wait(self, points: Sequence[tuple[HostTimeline, int]], timeout: float | None, interrupts: int) -> None:
-        while self._jobs and not self._reached(points, interrupts) and self._help():
-            if timeout is not None:
-                break  # the caller looks at its clock
+        try:
+            while self._jobs and not self._reached(points, interrupts) and self._help():
+                if timeout is not None:
+                    break  # the caller looks at its clock
+        finally:
+            if self._jobs:  # of others, or Ctrl-C came before this thread's own
+                self._wake_worker()
         with self._changed:
             self._changed.wait_for(lambda: self._reached(points, interrupts), timeout)
         for timeline, _ in points:

@@ -22,6 +22,7 @@ Array = NDArray[Any]
 
 UFUNCS = {"add": np.add, "mul": np.multiply, "maximum": np.maximum, "minimum": np.minimum}
 IDENTITY = {"add": 0, "mul": 1}
+NEAR = 1 << 18  # elements that the cache may still hold
 ROWS = 1024  # NumPy adds along an axis that is not the innermost one naively: no more than this many at a time
 
 
@@ -100,10 +101,13 @@ def _pieces(
     program, dtype = kernel.program, totals.dtype
     value = program.dtype_of(program.results[0])
     computed = bool(program.steps) or not inputs
+    elements = math.prod(kernel.kept + kernel.reduced)
+    near = computed or elements <= NEAR
     cut = boxes(kernel, BLOCK if computed else 4 * BLOCK)
     parts = len(cut[0][1])
     partial_totals = totals[np.newaxis] if parts == 1 else np.empty((parts, *kernel.kept), dtype)
-    pieces = Pieces(math.prod(kernel.kept + kernel.reduced), len(cut) * parts, len(program.steps), driver)
+    # What is only read comes from memory, which one thread already keeps busy.
+    pieces = Pieces(elements if computed else 0, len(cut) * parts, len(program.steps), driver)
     evaluators = [Evaluator(program, scalars) for _ in range(pieces.shares)]
     scratch: dict[tuple[int, tuple[int, ...]], Array] = {}
     number = 0
@@ -121,7 +125,7 @@ def _pieces(
                     temporary = scratch[share, shape] = np.empty(shape, value.numpy)
             else:
                 temporary = ins[program.results[0]]
-            made = partial(_reduce_piece, evaluators[share], ins if computed else None, temporary, start, value, kernel.combine, into)
+            made = partial(_reduce_piece, evaluators[share], ins if computed else None, temporary, start, value, kernel.combine, into, near)
             pieces.add(number, made)
             number += 1
     if parts == 1:
@@ -137,10 +141,11 @@ def _filled(index: tuple[Any, ...], axes: int) -> tuple[Any, ...]:
 
 
 def _reduce_piece(
-    evaluator: Evaluator, inputs: Sequence[Array] | None, values: Array, first: int, dtype: DType, how: str, out: Array
-) -> list[Call]:
+    evaluator: Evaluator, inputs: Sequence[Array] | None, values: Array, first: int, dtype: DType, how: str, out: Array,
+    near: bool,
+) -> list[Call]:  # fmt: skip
     calls = [] if inputs is None else evaluator.bind(inputs, [values], first)
-    summed = sums(values, out.ndim, out) if how == "add" and stored_as_computed(dtype) else None
+    summed = sums(values, out.ndim, out, near) if how == "add" and stored_as_computed(dtype) else None
     return [*calls, *(summed or [(_combine_into, (dtype, values, out.ndim, how, out))])]
 
 

@@ -147,7 +147,7 @@ class VulkanDriver:
 
     def submit(
         self, timeline: VulkanTimeline, value: int, recording: VulkanRecording, scalars: Sequence[float],
-        waits: Sequence[tuple[VulkanTimeline, int]], statistics: Statistics,
+        waits: Sequence[tuple[VulkanTimeline, int]], statistics: Statistics, waited: bool = False,
     ) -> None:  # fmt: skip
         ffi = api().ffi
         recording.write_scalars(scalars)
