@@ -33,6 +33,7 @@ class Traits:
     int64: bool = True
     float64: bool = True
     missing: frozenset[tuple[str, str]] = frozenset()  # opcodes it has not, as (opcode, dtype)
+    timestamp_every: int = 1  # of the submissions of a plan, one in how many is measured: several where that stops the device
     reentrant_recordings: bool = False  # a recording may be submitted again with other scalars before it is done
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 class Observer:
     """Override what you want to hear. Called on the thread where it happens: be quick, never wait, never raise."""
 
-    wants_timestamps = False  # recordings made meanwhile measure each kernel
+    wants_timestamps = False  # submissions measure each kernel meanwhile, or one in several (`Traits.timestamp_every`)
     wants_commands = False  # `command_enqueued` is called
 
     def command_enqueued(self, stream: Stream, spec: CommandSpec, began: float, seconds: float) -> None:
@@ -56,9 +56,10 @@ class Observer:
 class Observers:
     """A device's observers; empty almost always, so the engine asks ``if observers.active`` first."""
 
-    __slots__ = ("active", "wants_commands", "wants_timestamps")
+    __slots__ = ("active", "epoch", "wants_commands", "wants_timestamps")
 
     def __init__(self) -> None:
+        self.epoch = 0  # counts changes: what was measured for earlier observers is unknown to later ones
         self.active: tuple[Observer, ...] = ()
         self.wants_timestamps = False
         self.wants_commands = False
@@ -71,6 +72,7 @@ class Observers:
 
     def _set(self, observers: tuple[Observer, ...]) -> None:
         self.active = observers
+        self.epoch += 1
         self.wants_timestamps = any(o.wants_timestamps for o in observers)
         self.wants_commands = any(o.wants_commands for o in observers)
 

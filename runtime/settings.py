@@ -32,6 +32,7 @@ class Settings:
     plan_cache: int = 256
     recordings: int = 16
     host_threads: int = 0
+    timestamp_every: int = 0
     matmul: str = "auto"
     dispatch_work: int = -1
     fuse: bool = True
@@ -61,6 +62,11 @@ TABLE = (
     Setting("plan_cache", "RASPTORCH_PLAN_CACHE", "plans kept per device"),
     Setting("recordings", "RASPTORCH_RECORDINGS", "recorded command buffers kept per plan"),
     Setting("host_threads", "RASPTORCH_HOST_THREADS", "threads the cpu device computes with; 0: one per core"),
+    Setting(
+        "timestamp_every",
+        "RASPTORCH_TIMESTAMP_EVERY",
+        "while a trace is recorded, kernels are measured in one of this many submissions of a plan; 0: by device",
+    ),
     Setting("matmul", "RASPTORCH_MATMUL", "force a matmul variant: texel, tall, vector, wide or tiled; auto: chosen by device traits"),
     Setting(
         "dispatch_work",

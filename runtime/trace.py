@@ -93,7 +93,8 @@ class Submission:
 
     ``began`` and ``seconds`` are those of recording and submitting it. ``operations`` are the commands of its batch in order, None
     for those that were enqueued before the recording began; empty for replays of captured functions. ``started`` and ``ended`` are
-    the device's, filled in by `trace_clock.place_on_host_clock`; ``exact`` tells whether they were measured.
+    the device's, filled in by `trace_clock.place_on_host_clock`; ``exact`` tells whether they were measured, ``estimate`` is what its
+    kernels are taken to last where they were not.
     """
 
     device: str
@@ -107,6 +108,7 @@ class Submission:
     operations: Sequence[Command | None] = ()
     seen: float | None = None
     times: KernelTimes | None = None
+    estimate: Sequence[float] = ()
     started: float = 0.0
     ended: float = 0.0
     exact: bool = False

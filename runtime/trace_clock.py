@@ -20,8 +20,9 @@ def place_on_host_clock(submissions: Sequence[Submission]) -> None:
     A device's own clock runs beside the host's at an unknown distance, but no submission can start before its
     driver call or end after it was seen to be done: these bounds hold the distance within a few microseconds
     once the device has been idle before a submission. Where 0 is within them, the device uses the host's
-    clock (software devices do). Without times, a submission is taken to last from its driver call, or the end
-    of the one before, until it was seen done.
+    clock (software devices do). Without times, a submission is taken to begin with its driver call, or at the end
+    of the one before, and to last as long as another one of the same plan that was measured: no longer than until it was seen
+    done, and until then where there is none.
     """
     own = [s for s in submissions if s.times is not None and not s.times.thread]
     low = max((s.began - s.times.began for s in own if s.times is not None), default=0.0)
@@ -30,22 +31,41 @@ def place_on_host_clock(submissions: Sequence[Submission]) -> None:
         default=inf,
     )
     distance = 0.0 if low <= 0.0 <= high else low
-    before = -inf
-    for s in sorted(submissions, key=lambda s: s.began):
+    ordered = sorted(submissions, key=lambda s: s.began)
+    for s in ordered:
         if s.times is not None:
             s.started = s.times.began + (0.0 if s.times.thread else distance)
             s.ended = s.started + sum(s.times)
             s.exact = True
+    _place_others(ordered)
+
+
+def _place_others(ordered: Sequence[Submission]) -> None:
+    """Those that were not measured, between those that were."""
+    limit, limits = inf, []
+    for s in reversed(ordered):
+        limits.append(limit)
+        limit = s.started if s.exact else limit
+    known = {id(s.labels): s.times for s in reversed(ordered) if s.times is not None}
+    before = -inf
+    for s, next_one in zip(ordered, reversed(limits), strict=True):
+        if s.times is not None:
+            known[id(s.labels)] = s.times
         else:
-            s.started = max(s.began + s.seconds, before)
-            s.ended = max(s.started, s.seen if s.seen is not None else s.started)
+            s.started = min(max(s.began + s.seconds, before), next_one)
+            s.ended = max(s.started, min(s.seen if s.seen is not None else s.started, next_one))
+            like = known.get(id(s.labels), ())
+            if sum(like) > 0.0:
+                whole = min(sum(like), (s.ended if s.seen is not None else next_one) - s.started)
+                s.estimate = [seconds * (whole / sum(like)) for seconds in like]
+                s.ended = s.started + whole
         before = max(before, s.ended)
 
 
 def kernel_times(submission: Submission) -> Iterator[tuple[int, KernelLabel, float, float]]:
-    """Number, label, start and end of every kernel that was measured; after `place_on_host_clock`."""
-    times = submission.times
-    if times is None:
+    """Number, label, start and end of every kernel that was measured or can be estimated; after `place_on_host_clock`."""
+    times = submission.times if submission.times is not None else submission.estimate
+    if not times:
         return
     at = submission.started
     for number, (kernel, seconds) in enumerate(zip(submission.labels.kernels, times, strict=True)):

@@ -134,7 +134,7 @@ def _write_submission(writer: _Writer, tracer: Tracer, process: int, submission:
     for number, kernel, began, end in marks:
         origins = submission.origins(number)
         came = [_origin(command) for command in origins] or list(kernel.operations)
-        about = {"shape": kernel.shape, "submission": submission.value, "operations": came}
+        about = {"shape": kernel.shape, "submission": submission.value, "operations": came, "measured": submission.exact}
         writer.span(kernel.name, "kernel", began, end, process, row, about)
         for k, command in enumerate(origins):
             arrow = f"{flow}:{number}:{k}"

@@ -56,7 +56,7 @@ def _about(devices: Sequence[DeviceTotal], seconds: float) -> str:
 def _cards(devices: Sequence[DeviceTotal], seconds: float) -> str:
     cards = [("recorded", f"{ms(seconds)} ms", "")]
     for device in devices:
-        bound = "" if device.measured else ", partly a bound"
+        bound = "" if device.measured else ", partly estimated"
         cards += [
             (f"{device.name} busy", f"{ms(device.device)} ms", f"{percent(device.device, seconds)} % of the time{bound}"),
             ("waited for it", f"{ms(device.waiting)} ms", f"{percent(device.waiting, seconds)} % of the time, threads blocked"),
@@ -228,7 +228,9 @@ def _timeline(tracer: Tracer) -> dict[str, Any]:
     for device, submissions in by_device(tracer.submissions).items():
         for submission in submissions:
             what = f"submission {submission.value}"
-            note = f"{submission.commands} commands" + ("" if submission.exact else ", not measured")
+            note = f"{submission.commands} commands"
+            if not submission.exact:
+                note += ", kernels estimated" if submission.estimate else ", not measured"
             key = submission.stream
             row = lines.add(device, key, key, "execution", what, note, submission.started, submission.ended)
             for number, kernel, began, ended in kernel_times(submission):

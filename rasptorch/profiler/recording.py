@@ -45,8 +45,9 @@ class profile:
 
     ``path``: where to write the trace (Chrome trace-event JSON) when the block is left; None: nowhere, see `save`.
     ``devices``: names or devices to watch; None: all that are open, and those that are opened inside the block.
-    ``timestamps``: measure every kernel. Costs a little per kernel, and kernels that could run side by side do so less on some
-    devices; without it, only whole submissions are seen, from outside.
+    ``timestamps``: measure kernels. Costs a little per kernel, and kernels that could run side by side do so less on some devices. Where
+    it stops the whole device, as on Mesa's software driver, only some submissions of a plan are measured (``RASPTORCH_TIMESTAMP_EVERY``),
+    and the others' kernels are taken to last as long. Without it, only whole submissions are seen, from outside.
     ``commands``: record each operation as it is enqueued, with the line that asked for it (one or two microseconds and about 300
     bytes each).
 

@@ -65,7 +65,7 @@ def devices_text(totals: Sequence[DeviceTotal], seconds: float) -> str:
         times.append((t.name, *parts, percent(t.overlap, t.device), percent(t.overlap, t.host)))
     note = "hidden: the share of its busy time in which the other one was busy, too"
     if not all(t.measured for t in totals):
-        note += "\n* partly a bound: seen from outside, without timestamps"
+        note += "\n* partly estimated: not every submission was measured"
     return f"{head}\n{aligned(counts, 1)}\n\n{aligned(times, 1)}\n{note}"
 
 

@@ -77,7 +77,7 @@ class DeviceTotal:
     ``device`` is how long it was busy; ``host`` how long the program's threads worked (together, each instant counted once): neither
     blocked, nor idle in Trio, nor computing for a device themselves; ``overlap`` how long both were the case. So ``overlap / device``
     is the share of device time that is hidden behind the host's, ``overlap / host`` the reverse. ``waiting`` is how long threads
-    blocked for the device. ``measured`` is false where some of the device times are only bounds (no timestamps).
+    blocked for the device. ``measured`` is false where some of the device times are estimates, or only bounds.
     """
 
     name: str

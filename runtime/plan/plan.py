@@ -115,6 +115,7 @@ class Plan:
     no value lies across two of them.
 
     ``recordings`` belongs to the device: this plan bound to buffers, most recently used last. ``compiled`` belongs to the driver.
+    ``observed`` counts submissions by which observers were there (`Observers.epoch`).
     """
 
     levels: tuple[tuple[Kernel, ...], ...]
@@ -130,6 +131,7 @@ class Plan:
     segment: int = 1 << 62
     compiled: Any = None
     recordings: OrderedDict[Any, list[Any]] = field(default_factory=OrderedDict)
+    observed: tuple[int, int] = (0, 0)
 
     def arenas(self) -> list[int]:
         """The bytes of each piece of the arena."""

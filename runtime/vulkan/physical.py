@@ -63,6 +63,7 @@ class Physical:
             parallelism={"software": 64, "integrated": 2048}.get(self.kind, 65536),
             texels=self.limits["texels"],
             reduce_chunk=1024,
+            timestamp_every=16 if self.kind == "software" else 1,
             int64=self.int64,
             float64=self.float64,
             missing=frozenset((o, "float64") for o in OPCODES if not functions.supported(o, float64, int64=True, float64=True)),

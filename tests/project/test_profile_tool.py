@@ -196,7 +196,7 @@ def figures(said: str, first: str) -> dict[str, float]:
         if line.split("  ")[0].strip() == first:
             cells = re.split(r"\s{2,}", line.strip())
             heads = next(h for h in reversed(lines[:number]) if re.match(r"(device|marked)\s", h))
-            row = dict(zip(re.split(r"\s{2,}", heads.strip())[1:], map(float, cells[1:]), strict=True))
+            row = dict(zip(re.split(r"\s{2,}", heads.strip())[1:], (float(cell.rstrip("*")) for cell in cells[1:]), strict=True))
             if "both" in row or heads.startswith("marked"):  # devices have a row in two tables
                 return row
     raise AssertionError(f"there is no {first} in\n{said}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+from collections.abc import Iterator
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -14,12 +15,20 @@ import trio
 
 import rasptorch as rt
 from rasptorch.profiler.totals import own_times
+from rasptorch.runtime import settings
 from rasptorch.runtime.driver import KernelTimes
 from rasptorch.runtime.kernel_labels import KernelLabel, PlanLabels, repeated
 from rasptorch.runtime.trace import Span, Submission, Where
 from rasptorch.runtime.trace_clock import common, length, place_on_host_clock, union, without
 from tests.support.counting import counting
 from tests.support.traces import check_events, of
+
+
+@pytest.fixture(autouse=True)
+def _all_measured() -> Iterator[None]:
+    """Also where timestamps are so dear that by default not every submission is."""
+    with settings.override(timestamp_every=1):
+        yield
 
 
 def work(x: rt.Tensor, w: rt.Tensor) -> rt.Tensor:
@@ -50,6 +59,32 @@ def test_a_trace_shows_what_was_done(device: str, tmp_path: Path) -> None:
     assert len(of(events, "transfer", "i")) == len(of(events, "transfer")) == n.readbacks
     assert any("matmul" in e["name"] for e in of(events, "kernel"))
     assert all(e["args"]["measured"] for e in of(events, "execution"))
+
+
+@pytest.mark.every_driver
+def test_only_some_submissions_are_measured_where_that_is_dear(device: str) -> None:
+    x, w = operands(device)
+    with settings.override(timestamp_every=3):
+        for _ in range(2):  # each recording measures for itself
+            with counting(device) as n, rt.profile(devices=[device]) as p:
+                for _ in range(8):
+                    work(x, w).item()
+            submissions = p.tracer.submissions
+            assert [s.exact for s in submissions] == [True, True, False, True, False, False, True, False]
+            for s in submissions:
+                assert bool(s.times) == s.exact == (not s.estimate)
+                assert len(s.times or s.estimate) == len(s.labels.kernels)
+                assert s.seen is not None and s.began <= s.started <= s.ended <= s.seen + 1e-3
+                assert s.ended - s.started == pytest.approx(sum(s.times or s.estimate))
+            events = p.trace()["traceEvents"]
+            check_events(events)
+            kernels = of(events, "kernel")
+            assert len(kernels) == n.dispatches
+            assert {e["args"]["submission"] for e in kernels if not e["args"]["measured"]} == {
+                s.value for s in submissions if not s.exact
+            }
+            assert not p.devices()[0].measured and "* partly estimated" in p.table()
+            assert sum(k.count for k in p.kernels()) == n.dispatches
 
 
 def test_planning_is_shown_once(device: str) -> None:
