@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -277,4 +278,14 @@ def test_figures_of_overlap() -> None:
         "nothing overlapped",
         "fit, 1 worker",
         "fit_async, 1 worker",
+    ]
+
+
+def test_what_a_trace_costs() -> None:
+    result = run("tools/trace_cost.py", "--device", "cpu", "--epochs", 1, "--rounds", 2)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert [re.sub(r"\d+\.\d\d", "#", line) for line in lines] == [
+        f"cpu, {what}: # times the time without a trace (quartiles # to #)"
+        for what in ("all of it", "without timestamps", "without single operations")
     ]
