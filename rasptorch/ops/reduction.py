@@ -16,6 +16,7 @@ from ..tensor import Tensor, axes
 from .arithmetic import where
 from .dispatch import SpecCache, check_dtype, enqueue, tape
 from .functions import exp, log, sqrt
+from .on_host import first_extreme, on_host
 from .outputs import takes_out
 from .precision import in_full_precision
 from .views import cast
@@ -181,7 +182,8 @@ def _logical(name: str, x: Tensor, dim: Dim, keepdim: bool, combine: str, of_not
 def _arg_extreme(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:
     """The first place that attains the extreme (NaN counts as it): the smallest index among those that are equal to it.
 
-    Two reductions rather than one with pairs: both split over as many invocations as the device has, in a fixed order.
+    Two reductions rather than one with pairs: both split over as many invocations as the device has, in a fixed order. NumPy has a
+    function for rows, which is quicker.
     """
     if x.layout.numel == 0 and (dim is None or x.shape[axes(name, dim, x.ndim)[0]] == 0):
         raise ShapeError(f"{name}: nothing to choose from in shape {list(x.shape)}")
@@ -189,6 +191,9 @@ def _arg_extreme(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor
         flat = _arg_extreme(name, x.reshape(-1), 0, False)
         return flat.reshape((1,) * x.ndim) if keepdim else flat
     (axis,) = axes(name, dim, x.ndim) or (0,)
+    if on_host(x) and axis == x.ndim - 1:
+        place = first_extreme(name, x.detach(), axis)
+        return place if keepdim else place.squeeze(axis)
     best = (amax if name == "argmax" else amin)(x.detach(), dim, True)
     return cast(first_place(x.detach(), best, axis, keepdim), dt.int64)
 

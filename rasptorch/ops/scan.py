@@ -10,6 +10,7 @@ from ..runtime import dtype as dt
 from ..tensor import Tensor, _axis
 from .creation import empty
 from .dispatch import check_dtype, tape
+from .on_host import on_host, running_sum
 from .outputs import takes_out
 from .precision import in_full_precision
 from .reduction import _accumulate
@@ -20,11 +21,13 @@ def _scanned(x: Tensor, axis: int, backwards: bool) -> Tensor:
     """Every entry plus all before it (after it) along ``axis``.
 
     By doubling (Hillis and Steele, "Data parallel algorithms", CACM 29, 1986): after step ``k`` every entry is the sum of the
-    ``2**k`` that end there. ``n log n`` additions in ``log n`` steps, each over the whole tensor.
+    ``2**k`` that end there. ``n log n`` additions in ``log n`` steps, each over the whole tensor. The host goes along one by one.
     """
     length, reach = x.shape[axis], 1
     if not x.layout.numel:
         return clone(x)
+    if on_host(x):
+        return running_sum(x, axis, backwards)
     while reach < length:
         out = empty(x.shape, dtype=x.dtype, device=x.device)
         rest = length - reach

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final
 
 from ..plan.plan import ShaderKernel
+from .along import first_extreme, running_sum
 from .moves import move
 from .pooling import max_pool, max_pool_back, max_pool_pick
 from .record import Binding, Runner, Workers
@@ -19,6 +20,8 @@ from .sorting import combine_into, search, sort, topk
 
 KERNELS: Final[dict[str, Callable[[ShaderKernel, Binding, Workers], Runner]]] = {
     "combine_into": combine_into,
+    "first_largest": first_extreme,
+    "first_smallest": first_extreme,
     "log_softmax": rows,
     "max_pool": max_pool,
     "max_pool_back": max_pool_back,
@@ -26,6 +29,7 @@ KERNELS: Final[dict[str, Callable[[ShaderKernel, Binding, Workers], Runner]]] = 
     "pick": move,
     "put": move,
     "resample": resample,
+    "running_sum": running_sum,
     "search": search,
     "softmax": rows,
     "sort": sort,

@@ -141,3 +141,29 @@ def test_convolutions_in_tiles(few: int, kept: int, tile: int, shared: bool, mon
         for mine, their in zip(ours, theirs, strict=True):
             assert mine.grad is not None and their.grad is not None
             np.testing.assert_allclose(mine.grad.numpy(), their.grad.numpy(), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("shape", [(3, 2500), (2, 2500, 7), (3, 1030, 200), (2500,), (700, 400)])
+@pytest.mark.parametrize("dtype", ["float32", "float64", "int64", "uint8"])
+def test_along_one_dimension(shape: tuple[int, ...], dtype: str) -> None:
+    """Running sums in stretches and entry by entry, and first places, in one piece and in several."""
+    values = (np.random.default_rng(0).standard_normal(shape) * 20).astype(dtype)
+    x, exact = rt.tensor(values, device="cpu"), values.astype(np.int64 if dtype == "uint8" else np.dtype(dtype))
+    tolerance = 1e-2 if dtype == "float32" else 1e-9
+    for dim in range(len(shape)):
+        np.testing.assert_allclose(x.cumsum(dim).numpy(), exact.astype(np.float64).cumsum(dim), rtol=0, atol=tolerance)
+        flipped = np.flip(exact, dim).astype(np.float64).cumsum(dim)
+        if dtype.startswith("float"):
+            whole = x.clone().requires_grad_()
+            whole.cumsum(dim).backward(x)
+            assert whole.grad is not None
+            np.testing.assert_allclose(whole.grad.numpy(), np.flip(flipped, dim), rtol=0, atol=tolerance)
+        np.testing.assert_array_equal(x.argmax(dim).numpy(), values.argmax(dim))
+        np.testing.assert_array_equal(x.argmin(dim, keepdim=True).numpy(), values.argmin(dim, keepdims=True))
+    assert x.argmax().item() == values.argmax()
+
+
+def test_running_sums_of_many_do_not_drift() -> None:
+    values = np.random.default_rng(0).random(1 << 20, dtype=np.float32)
+    made = rt.tensor(values, device="cpu").cumsum(0).numpy()
+    np.testing.assert_allclose(made, values.astype(np.float64).cumsum(), rtol=2e-6)

@@ -1,0 +1,74 @@
+"""Running sums, and places of extremes, along the middle axis of [outer, length, inner]."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..plan.plan import ShaderKernel
+from . import functions
+from .elementwise import BLOCK, Pieces
+from .record import Binding, Runner, Workers
+
+Array = NDArray[Any]
+STRETCH = 1024  # entries that are added up one after the other
+WIDE = 128  # inner entries from which a call per entry of the axis is quicker than one call for all
+
+
+def _blocks(kernel: ShaderKernel, binding: Binding, driver: Workers, compute: Callable[[Array, Array], None]) -> Runner:
+    """``compute`` on some outer entries at a time, shared out among threads."""
+    outer, length, inner, entries, _ = kernel.attributes
+    assert isinstance(outer, int) and isinstance(length, int) and isinstance(inner, int) and isinstance(entries, int)
+    x = binding.rows(kernel.inputs[0], (outer, length * inner)).reshape(outer, length, inner)
+    out = binding.rows(kernel.outputs[0], (outer, entries * inner)).reshape(outer, entries, inner)
+    if not x.size:
+        return lambda values: None
+    step = max(1, BLOCK // (length * inner))
+    starts = range(0, outer, step)
+    pieces = Pieces(x.size, len(starts), 4, driver)
+    for number, start in enumerate(starts):
+        part = slice(start, start + step)
+        pieces.add(number, partial(lambda *call: [(compute, call)], x[part], out[part]))
+    return lambda values: pieces.run()
+
+
+def running_sum(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
+    backwards = bool(kernel.attributes[4])
+
+    def compute(x: Array, out: Array) -> None:
+        if backwards:
+            x, out = x[:, ::-1], out[:, ::-1]
+        # Stretch by stretch: a long sum of one addition after the other loses digits.
+        for start in range(0, x.shape[1], STRETCH):
+            _add_along(x[:, start : start + STRETCH], out[:, start : start + STRETCH])
+        if x.shape[1] > STRETCH:
+            before = np.add.accumulate(out[:, STRETCH - 1 :: STRETCH], axis=1)
+            for k, start in enumerate(range(STRETCH, x.shape[1], STRETCH)):
+                part = out[:, start : start + STRETCH]
+                np.add(part, before[:, k : k + 1], out=part)
+
+    return _blocks(kernel, binding, driver, compute)
+
+
+def _add_along(x: Array, out: Array) -> None:
+    if x.shape[2] < WIDE:
+        np.add.accumulate(x, axis=1, out=out)
+        return
+    np.copyto(out[:, 0], x[:, 0])
+    for k in range(1, x.shape[1]):
+        np.add(out[:, k - 1], x[:, k], out=out[:, k])
+
+
+def first_extreme(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
+    """The first place of the largest entry or of the smallest; of NaN, where there is one."""
+    find = {"first_largest": np.argmax, "first_smallest": np.argmin}[kernel.shader]
+    dtype = kernel.inputs[0].dtype
+
+    def compute(x: Array, out: Array) -> None:
+        np.copyto(out[:, 0], find(functions.load(dtype, x), axis=1))
+
+    return _blocks(kernel, binding, driver, compute)
