@@ -143,11 +143,13 @@ def _where(condition: Array, yes: Array, no: Array, out: Array) -> None:
     word = _WORDS[out.itemsize]
     ones, zeros, chosen = yes.view(word), no.view(word), out.view(word)
     flags, mask = scratch.take("flags", condition.shape, _WORDS[1]), scratch.take("mask", condition.shape, word)
-    np.copyto(mask, np.negative(condition.view(np.int8), out=flags))  # all ones where the condition holds
+    if not ones.ndim and not ones:
+        np.copyto(mask, np.subtract(condition.view(np.int8), np.int8(1), out=flags))  # all ones where the condition does not hold
+        np.bitwise_and(zeros, mask, out=chosen)
+        return
+    np.copyto(mask, np.negative(condition.view(np.int8), out=flags))  # all ones where it does
     if not zeros.ndim and not zeros:
         np.bitwise_and(ones, mask, out=chosen)
-    elif not ones.ndim and not ones:
-        np.bitwise_and(zeros, np.invert(mask, out=mask), out=chosen)
     else:
         taken = scratch.take("taken", out.shape, word)
         np.bitwise_and(np.bitwise_xor(ones, zeros, out=taken), mask, out=taken)

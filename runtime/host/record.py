@@ -181,6 +181,12 @@ def check_index(words: Array, index: Array, bound: int, tag: int, out: Array) ->
     """The opcode ``check_index``: see `runtime.opcodes`."""
     size = abs(bound)
     low = -size if bound > 0 else 0
+    if not index.size:
+        return
+    least, most = int(np.minimum.reduce(index, axis=None)), int(np.maximum.reduce(index, axis=None))
+    if least >= 0 and most < size:
+        np.copyto(out, index, casting="unsafe")
+        return
     bad = (index < low) | (index >= size)
     if bad.any():
         note_error(words, tag, int(index[bad][0]), bound)

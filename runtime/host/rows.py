@@ -12,32 +12,39 @@ from numpy.typing import NDArray
 from ..dtype import DType
 from ..plan.plan import ShaderKernel
 from . import functions
+from .blas import one_thread, sums
 from .elementwise import BLOCK, Pieces
-from .evaluate import Call
+from .evaluate import Call, execute
 from .record import Binding, Runner, Workers, stored_as_computed
 
 Array = NDArray[Any]
 
 
-def _log_softmax(x: Array, out: Array, raised: Array, ends: Array) -> None:
+def _log_softmax(x: Array, out: Array, raised: Array, ends: Array, add: Callable[[], object]) -> None:
     """Over the last axis. Shifted by the maximum, so large logits neither overflow nor lose the small ones."""
     np.maximum.reduce(x, axis=-1, keepdims=True, out=ends)
     np.subtract(x, ends, out=out)
     np.exp(out, out=raised)
-    np.add.reduce(raised, axis=-1, keepdims=True, out=ends)
+    add()
     np.log(ends, out=ends)
     np.subtract(out, ends, out=out)
 
 
-def _softmax(x: Array, out: Array, raised: Array, ends: Array) -> None:
+def _softmax(x: Array, out: Array, raised: Array, ends: Array, add: Callable[[], object]) -> None:
     np.maximum.reduce(x, axis=-1, keepdims=True, out=ends)
     np.subtract(x, ends, out=raised)
     np.exp(raised, out=raised)
-    np.add.reduce(raised, axis=-1, keepdims=True, out=ends)
+    add()
     np.divide(raised, ends, out=out)
 
 
-ROW_KERNELS: dict[str, Callable[[Array, Array, Array, Array], None]] = {"log_softmax": _log_softmax, "softmax": _softmax}
+def _adding(x: Array, out: Array) -> Callable[[], object]:
+    """What adds up the rows of ``x``."""
+    calls = sums(x, 1, out, near=True)
+    return partial(execute, calls) if calls else partial(np.add.reduce, x, axis=-1, keepdims=True, out=out)
+
+
+ROW_KERNELS: dict[str, Callable[[Array, Array, Array, Array, Callable[[], object]], None]] = {"log_softmax": _log_softmax, "softmax": _softmax}
 STEPS = 5  # passes over the rows: what `Pieces` is to count a piece as
 
 
@@ -56,7 +63,12 @@ def rows(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
     for number, start in enumerate(starts):
         own, part = scratch[number % pieces.shares], slice(start, start + step)
         pieces.add(number, partial(own.calls, compute, source.dtype, x[part], target.dtype, out[part]))
-    return lambda values: pieces.run()
+
+    def run(values: Sequence[float]) -> None:
+        with one_thread:
+            pieces.run()
+
+    return run
 
 
 class _Scratch:
@@ -70,11 +82,12 @@ class _Scratch:
 
     def calls(self, compute: Callable[..., None], given: DType, x: Array, made: DType, out: Array) -> Sequence[Call]:
         raised, ends = self._raised[: len(x)], self._ends[: len(x)]
+        add = _adding(raised, ends)
         if self._loaded is None:
-            return [(compute, (x, out, raised, ends))]
+            return [(compute, (x, out, raised, ends, add))]
         loaded = self._loaded[: len(x)]
         return [
             (functions.load_into, (given, x, loaded)),
-            (compute, (loaded, loaded, raised, ends)),
+            (compute, (loaded, loaded, raised, ends, add)),
             (functions.store, (made, loaded, out)),
         ]
