@@ -2,9 +2,10 @@
 
 from . import functional, graph
 from .anomaly import AnomalyError, detect_anomaly, is_anomaly_enabled, set_detect_anomaly
-from .engine import backward, grad
+from .engine import backward
 from .function import Context, Function, once_differentiable
 from .gradcheck import gradcheck, gradgradcheck
+from .gradients import grad
 from .hooks import RemovableHandle
 from .mode import enable_grad, inference_mode, is_grad_enabled, no_grad, set_grad_enabled
 

@@ -152,6 +152,8 @@ class Run:
                 out = out if changed is None else changed
         if not self._retain:
             node.release()
+        elif node.elsewhere is not None:
+            node.elsewhere.forget()
         return out
 
     def _hooked(self, hooks: Hooks, gradient: Tensor) -> Tensor:
@@ -207,7 +209,7 @@ class Run:
                 hook(leaf)
 
 
-def _run(outputs: Sequence[Tensor], gradients: Sequence[Tensor], run: Run, create_graph: bool) -> None:
+def run_backward(outputs: Sequence[Tensor], gradients: Sequence[Tensor], run: Run, create_graph: bool) -> None:
     token = recording.set(create_graph)
     precision = low_dtypes.set(None)  # gradients have the dtypes that forward gave them
     try:
@@ -232,74 +234,41 @@ def backward(
 
     ``grad_tensors`` have the tensors' shapes; one may be left out for a tensor of one element. Only enqueues.
     """
-    outputs, starts = _pairs(tensors, grad_tensors)
+    outputs, starts = pairs(tensors, grad_tensors)
     # What the user passed in must not become somebody's .grad.
-    starts = [g if given is None else g.clone() for g, given in zip(starts, _as_list(grad_tensors, len(outputs)), strict=True)]
+    starts = [g if given is None else g.clone() for g, given in zip(starts, as_list(grad_tensors, len(outputs)), strict=True)]
     retain = create_graph if retain_graph is None else retain_graph
     if inputs is None:
-        _run(outputs, starts, Run(create_graph, retain, None), create_graph)
+        run_backward(outputs, starts, Run(create_graph, retain, None), create_graph)
         return
-    targets = _differentiable("backward", inputs)
+    targets = differentiable("backward", inputs)
     if not targets:
         raise GraphError("backward: inputs is empty; leave it out to mean all leaves")
     wanted = Wanted(targets)
     run = Run(create_graph, retain, wanted)
-    _run(outputs, starts, run, create_graph)
+    run_backward(outputs, starts, run, create_graph)
     given_storages: set[int] = set()
     for number, gradient in sorted(wanted.found.items()):
         run.accumulate(targets[number], gradient, given_storages)
 
 
-def _as_list(value: Any, count: int) -> list[Any]:
+def as_list(value: Any, count: int) -> list[Any]:
     if value is None:
         return [None] * count
     return list(value) if isinstance(value, (list, tuple)) else [value]
 
 
-def _pairs(tensors: Any, gradients: Any) -> tuple[list[Tensor], list[Tensor]]:
-    outputs = _as_list(tensors, 1)
-    given = _as_list(gradients, len(outputs))
+def pairs(tensors: Any, gradients: Any) -> tuple[list[Tensor], list[Tensor]]:
+    outputs = as_list(tensors, 1)
+    given = as_list(gradients, len(outputs))
     if len(given) != len(outputs):
         raise GraphError(f"backward: {len(outputs)} tensors but {len(given)} gradients")
     return outputs, [_root_gradient(t, g) for t, g in zip(outputs, given, strict=True)]
 
 
-def _differentiable(operation: str, inputs: Any) -> list[Tensor]:
-    wanted = _as_list(inputs, 1)
+def differentiable(operation: str, inputs: Any) -> list[Tensor]:
+    wanted = as_list(inputs, 1)
     for number, tensor in enumerate(wanted):
         if not tensor.requires_grad:
             raise GraphError(f"{operation}: input {number} (shape {list(tensor.shape)}) does not require gradients")
     return wanted
-
-
-def grad(
-    outputs: Sequence[Tensor] | Tensor,
-    inputs: Sequence[Tensor] | Tensor,
-    grad_outputs: Sequence[Tensor | None] | Tensor | None = None,
-    retain_graph: bool | None = None,
-    create_graph: bool = False,
-    allow_unused: bool | None = None,
-    is_grads_batched: bool = False,
-    materialize_grads: bool = False,
-) -> tuple[Tensor | None, ...]:
-    """The gradients of ``outputs`` with respect to ``inputs``, without touching any ``.grad``.
-
-    An input that the outputs do not depend on is an error; None with ``allow_unused``, and zeros with ``materialize_grads``. Only
-    what lies between the two is computed.
-    """
-    if is_grads_batched:
-        raise NotImplementedError("grad: is_grads_batched is not there; call grad once for each of the gradients, with retain_graph=True")
-    if materialize_grads and allow_unused is False:
-        raise ValueError("grad: materialize_grads gives zeros for unused inputs, so allow_unused=False means nothing")
-    targets = _differentiable("grad", inputs)
-    roots, starts = _pairs(outputs, grad_outputs)
-    wanted = Wanted(targets)
-    run = Run(create_graph, create_graph if retain_graph is None else retain_graph, wanted)
-    _run(roots, starts, run, create_graph)
-    missing = [k for k in range(len(targets)) if k not in wanted.found]
-    if missing and not allow_unused and not materialize_grads:
-        raise GraphError(f"grad: the outputs do not depend on input {missing[0]}; pass allow_unused=True to get None for it")
-    if materialize_grads:
-        for k in missing:
-            wanted.found[k] = targets[k].detach().new_zeros(targets[k].shape)
-    return tuple(wanted.found.get(k) for k in range(len(targets)))

@@ -11,6 +11,7 @@ from ..runtime.layout import Layout
 from ..tensor import Tensor
 from .mode import no_grad, recording
 from .node import Node
+from .saving import Packed
 
 Saved = tuple[Tensor | None, ...]
 
@@ -200,15 +201,22 @@ class _Backward:
         self._which = which  # for each saved value: the output it is, if it is one
         self._forms = forms
         self._outputs: dict[int, tuple[Any, ...]] = {}
+        self._packed: dict[int, Any] = {}  # the same, where there are `saved_tensors_hooks`
 
     def remember(self, node: Node, outputs: Sequence[Any]) -> None:
         """Of several outputs: the memory of those that are saved."""
         for k in self._which:
             if k is not None:
                 x = outputs[k]
+                if isinstance(node.elsewhere, Packed):
+                    self._packed[k] = node.elsewhere.output(x)
+                    continue
                 self._outputs[k] = (x.storage, x.offset, x.layout, x.storage.version)
 
     def _output(self, node: Node, number: int) -> Tensor:
+        if number in self._packed:
+            found: Tensor = self._packed[number].value(_part(node, number))
+            return found
         if not self._outputs:
             return node.result()
         storage, offset, layout, version = self._outputs[number]

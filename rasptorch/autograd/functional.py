@@ -11,7 +11,7 @@ from typing import Any
 from ..ops.joining import cat
 from ..runtime.errors import RasptorchError, ShapeError
 from ..tensor import Tensor
-from .engine import grad
+from .gradients import grad
 from .mode import enable_grad
 
 Function = Callable[..., Any]

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from ..runtime import dtype as dt
 from ..runtime.errors import RasptorchError
 from ..tensor import Tensor
-from .engine import grad
+from .gradients import grad
 from .mode import enable_grad, no_grad
 
 Function = Callable[..., Any]

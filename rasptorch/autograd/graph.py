@@ -1,4 +1,4 @@
-"""The graph that backward walks, to be looked at: nodes and what they point at."""
+"""The graph that backward walks: nodes and what they point at, to be looked at; hooks on what they save."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from .node import AccumulateGrad, Node
+from .saving import disable_saved_tensors_hooks, save_on_cpu, saved_tensors_hooks
 
 if TYPE_CHECKING:
     from ..tensor import Tensor
 
-__all__ = ["AccumulateGrad", "Node", "reachable"]
+__all__ = ["AccumulateGrad", "Node", "disable_saved_tensors_hooks", "reachable", "save_on_cpu", "saved_tensors_hooks"]
 
 
 def reachable(tensors: Tensor | Iterable[Tensor]) -> list[Node]:

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import count
-from typing import TYPE_CHECKING, Any, Union
+from typing import TYPE_CHECKING, Any, Protocol, Union
 
 from ..runtime.errors import RasptorchError
-from . import anomaly, recompute
+from . import anomaly, saving
 from .hooks import Hook, Hooks, RemovableHandle
 
 if TYPE_CHECKING:
     from ..runtime.layout import Layout
     from ..runtime.storage import Storage
     from ..tensor import Tensor
-    from .recompute import Frame
 
 Edge = Union["Node", "Tensor", None]
 Gradient = Callable[["Node", "Tensor"], Sequence["Tensor | None"]]
@@ -49,6 +48,20 @@ class AccumulateGrad:
         return id(self.variable)
 
 
+class Elsewhere(Protocol):
+    """Who has a node's values, if the node itself does not: see `recompute` and `saving`. It does not hold the node, which holds it."""
+
+    def values(self) -> tuple[Any, ...]: ...
+    def keep_output(self, out: Tensor) -> None: ...
+    def result(self, node: Node) -> Tensor: ...
+    def forget(self) -> None:
+        """The node's gradient has been computed and may be computed again."""
+
+    def release(self) -> bool:
+        """Let go of the values; whether there was any."""
+        ...
+
+
 class Node:
     """One taped operation.
 
@@ -56,13 +69,12 @@ class Node:
     wanted. ``saved`` are the values the gradient needs: tensors (with the version they had) and plain Python
     values. ``output`` is the output's storage, if the gradient wants it. ``is_view``: the output looks at its
     first input's memory. ``replaced``: the tensor it made was changed in place and has another node now.
-    ``foreign``: users' code computes the gradient. ``again``: the saved values are computed again when they
-    are needed (see `recompute`), by the frame and under the number that are here. ``made_at``: where in the
-    program, if `detect_anomaly` wants to know.
+    ``foreign``: users' code computes the gradient. ``elsewhere``: who has the saved values, if not this node.
+    ``made_at``: where in the program, if `detect_anomaly` wants to know.
     """
 
     __slots__ = (
-        "__weakref__", "again", "attributes", "edges", "foreign", "gradient", "hooks", "is_view", "made_at", "name", "number",
+        "__weakref__", "attributes", "edges", "elsewhere", "foreign", "gradient", "hooks", "is_view", "made_at", "name", "number",
         "output", "replaced", "saved", "versions",
     )  # fmt: skip
 
@@ -73,8 +85,8 @@ class Node:
         self.gradient = gradient
         self.number = next(_numbers)
         self.edges: tuple[Edge, ...] = tuple([_edge(t) for t in inputs])
-        self.again: tuple[Frame, int] | None = None
-        if recompute.running and recompute.note(self):
+        self.elsewhere: Elsewhere | None = None
+        if saving.watching and saving.elsewhere(self, saved):
             saved = ()
         self.saved: tuple[Any, ...] | None = saved
         self.versions = [t.storage.version if hasattr(t, "storage") else 0 for t in saved] if saved else ()
@@ -113,9 +125,8 @@ class Node:
         """The saved values; raises `SavedTensorError` if one was overwritten since or the graph was let go
         of.
         """
-        if self.again is not None:
-            frame, number = self.again
-            return frame.node(number).values()
+        if self.elsewhere is not None:
+            return self.elsewhere.values()
         saved = self.saved
         if saved is None:
             raise SavedTensorError(
@@ -132,9 +143,8 @@ class Node:
 
     def result(self) -> Tensor:
         """The operation's own output, for gradients that are simplest in terms of it."""
-        if self.again is not None:
-            frame, number = self.again
-            return frame.node(number).result()
+        if self.elsewhere is not None:
+            return self.elsewhere.result(self)
         if self.output is None:
             raise SavedTensorError(f"backward through {self.name} a second time: pass retain_graph=True to the first backward")
         make, storage, offset, layout, version = self.output
@@ -147,15 +157,16 @@ class Node:
 
     def keep_output(self, out: Tensor) -> None:
         """The gradient wants ``out``, what this node made: its memory is kept, but not the tensor, which holds this node."""
-        if self.again is None:
+        if self.elsewhere is not None:
+            self.elsewhere.keep_output(out)
+        else:
             self.output = (type(out)._make, out.storage, out.offset, out.layout, out.storage.version)
 
     def release(self) -> None:
         """Let go of saved values once the gradient has been computed."""
-        if self.again is not None:
-            frame, number = self.again
-            frame.release(number)
-            self.again, self.saved = None, None
+        if self.elsewhere is not None:
+            self.saved = None if self.elsewhere.release() else ()
+            self.elsewhere = None
         if self.saved:
             self.saved = None
         self.output = None

@@ -9,18 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextvars import Context, ContextVar, copy_context
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..runtime.errors import RasptorchError
 from .mode import recording
 
 if TYPE_CHECKING:
+    from ..tensor import Tensor
     from .node import Node
 
 Draw = Callable[[], Sequence[int]]
 
-# Frames whose function is running in some context. Empty nearly always, which is what making a node looks at first.
-running: list[Frame] = []
+# Frames whose function is running in some context, and hooks on what is saved (see `saving`). Empty nearly always, which is what making
+# a node looks at first.
+running: list[Any] = []
 _stack: ContextVar[tuple[Frame, ...]] = ContextVar("rasptorch_recompute_frames", default=())
 
 
@@ -91,7 +93,7 @@ class Frame:
     def note(self, node: Node) -> bool:
         """Take note of a node that the function makes. True: it keeps nothing, and comes here for its values."""
         if not self._second:
-            node.again = (self, len(self._names))
+            node.elsewhere = Again(self, len(self._names))
             self._names.append(node.name)
             return True
         assert self._nodes is not None
@@ -134,6 +136,34 @@ class Frame:
             return slot[0]
 
         return once
+
+
+class Again(NamedTuple):
+    """The values of a node that keeps nothing: those of node ``number`` of the frame's second run."""
+
+    frame: Frame
+    number: int
+
+    def values(self) -> tuple[Any, ...]:
+        return self.frame.node(self.number).values()
+
+    def keep_output(self, out: Tensor) -> None:
+        """The second run's node does."""
+
+    def result(self, node: Node) -> Tensor:
+        return self.frame.node(self.number).result()
+
+    def forget(self) -> None:
+        """The second run's nodes stay until they are released."""
+
+    def release(self) -> bool:
+        self.frame.release(self.number)
+        return True
+
+
+def frames() -> tuple[Frame, ...]:
+    """The frames whose function is running here, outermost first."""
+    return _stack.get()
 
 
 def note(node: Node) -> bool:

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final, NamedTuple
 
-from ..autograd.engine import grad
+from ..autograd.gradients import grad
 from ..autograd.mode import enable_grad, no_grad, recording
 from ..autograd.node import Node
 from ..tensor import Tensor

@@ -65,10 +65,13 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("streams, fences and waiting", ("runtime.stream", "runtime.capture", "runtime.fence", "runtime.sharing", "runtime.waiting")),
     ("devices and readbacks", ("runtime.device", "runtime.readback", "runtime.manual_driver")),
     ("autograd", ("autograd.*",)),
-    # autograd/__init__.py gathers what users name; those two of its modules compute with tensors.
+    # autograd/__init__.py gathers what users name; the others of its modules here compute with tensors.
     (
         "tensors",
-        ("tensor", "tensor.*", "printing", "ops", "ops.*", "autograd", "autograd.function", "autograd.gradcheck", "autograd.functional"),
+        (
+            "tensor", "tensor.*", "printing", "ops", "ops.*", "autograd", "autograd.function", "autograd.gradcheck", "autograd.gradients",
+            "autograd.functional",
+        ),
     ),
     ("what is built on tensors", ("*",)),
     ("data and files", ("data", "data.*", "io", "io.*")),
