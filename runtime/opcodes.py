@@ -59,6 +59,9 @@ OPCODES: Final = _table(
     ("copy", 1, "fib", "same"),
     ("cast", 1, "fib", "any"),  # the result's dtype is the instruction's
     ("index", 0, "", "int32"),  # the row-major number of the element in the command's shape
+    # number // divisor of numbers from 0 on, by a divisor that is the same everywhere: number, divisor, and the two numbers that
+    # `runtime.division.quotient_numbers` makes of it.
+    ("quotient", 4, "i", "int32"),
     # Philox 4x32-10 (Salmon et al., "Parallel random numbers: as easy as 1, 2, 3", SC 2011): word (index & 3) of the
     # block whose counter is (index >> 2, offset, 0, 0) under the key (seed_low, seed_high), as the bits of an int32.
     ("philox", 4, "i", "int32"),  # index, offset, seed_low, seed_high

@@ -94,7 +94,7 @@ from .functions import neg as negative
 from .functions import sign as sgn
 from .functions import trunc as fix
 from .gathering import gather, index_select, take, take_along_dim
-from .joining import cat, hstack, repeat_interleave, roll, stack, tile, vstack
+from .joining import cat, hstack, repeat_interleave, stack, tile, vstack
 from .joining import cat as concat
 from .joining import cat as concatenate
 from .joining import vstack as row_stack
@@ -185,7 +185,7 @@ from .softmax import log_softmax, softmax
 from .sorting import argsort, kthvalue, median, msort, nanmedian, sort, topk
 from .statistics import count_nonzero, nanmean, nansum, norm, std_mean, var_mean
 from .striding import as_strided
-from .turning import flip, fliplr, flipud, rot90
+from .turning import flip, fliplr, flipud, roll, rot90
 from .variants import add, addcdiv, addcmul, copysign, div, hypot, lerp, logaddexp, round, rsub, signbit, sub
 from .variants import div as divide
 from .variants import div as true_divide

@@ -132,30 +132,6 @@ def _copied(out: Tensor, x: Tensor) -> Tensor:
     return clone(out) if out.storage is x.storage else out
 
 
-def _turned(x: Tensor, shift: int, axis: int) -> Tensor:
-    length = x.shape[axis]
-    shift = shift % length if length else 0
-    return cat([narrow(x, axis, length - shift, shift), narrow(x, axis, 0, length - shift)], axis) if shift else x
-
-
-def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
-    """Entries moved on by ``shifts`` along ``dims``, those pushed out coming in again at the other end.
-
-    Without ``dims`` the flattened tensor is rolled.
-    """
-    steps = (shifts,) if isinstance(shifts, int) else tuple(shifts)
-    over = () if dims is None else (dims,) if isinstance(dims, int) else tuple(dims)
-    if not over and len(steps) == 1:
-        return _copied(reshape(_turned(reshape(input, -1), steps[0], 0), input.shape), input)
-    if len(steps) != len(over):
-        raise ShapeError(f"roll: {len(steps)} shifts for {len(over)} dimensions; give one for each")
-    out = input
-    for step, dim in zip(steps, over, strict=True):
-        axis = _axis("roll", dim, input.ndim)
-        out = _turned(out, step, axis) if input.ndim else out
-    return _copied(out, input)
-
-
 def _counts(name: str, sizes: Sequence[Any]) -> tuple[int, ...]:
     counts = tuple(sizes[0]) if len(sizes) == 1 and isinstance(sizes[0], (tuple, list)) else tuple(sizes)
     for n in counts:
@@ -209,6 +185,11 @@ def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, ou
     if dim is None or input.ndim == 0:
         return repeat_interleave(reshape(input, -1), repeats, 0)
     axis = _axis("repeat_interleave", dim, input.ndim)
+    if input.ndim == MAX_RANK:  # one dimension more would be too many: two others become one
+        first = 0 if axis > 1 else axis + 1 if axis else 1
+        merged = (*input.shape[:first], input.shape[first] * input.shape[first + 1], *input.shape[first + 2 :])
+        out = repeat_interleave(reshape(input, merged), repeats, axis - 1 if first < axis else axis)
+        return reshape(out, (*input.shape[:axis], input.shape[axis] * repeats, *input.shape[axis + 1 :]))
     after = (*input.shape[: axis + 1], repeats, *input.shape[axis + 1 :])
     shape = (*input.shape[:axis], input.shape[axis] * repeats, *input.shape[axis + 1 :])
     out = reshape(unsqueeze(input, axis + 1).expand(after), shape)

@@ -83,7 +83,7 @@ OTHER: dict[str, Callable[..., Any]] = {
     "add": variants.add, "add_": variants.add_, "sub": variants.sub, "sub_": variants.sub_, "div": variants.div,
     "clamp": k.clamp, "clamp_": k.clamp_, "masked_fill": k.masked_fill, "masked_fill_": k.masked_fill_,
     "round": variants.round, "round_": variants.round_in_place, "signbit": variants.signbit,
-    "roll": joining.roll, "repeat": joining.repeat, "tile": joining.tile, "repeat_interleave": joining.repeat_interleave,
+    "roll": turning.roll, "repeat": joining.repeat, "tile": joining.tile, "repeat_interleave": joining.repeat_interleave,
     "diag": diagonals.diag, "diagonal": diagonals.diagonal, "diagonal_scatter": diagonals.diagonal_scatter,
     "diag_embed": diagonals.diag_embed,
     "unfold": rearranging.unfold, "movedim": rearranging.movedim, "swapaxes": rearranging.swapaxes, "ravel": rearranging.ravel,

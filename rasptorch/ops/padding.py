@@ -12,8 +12,10 @@ from ..tensor import Tensor
 from .creation import full
 from .dispatch import tape
 from .joining import cat
+from .mapping import Border, by_pieces, widened
 from .views import clone, copy_into, narrow
 
+THIN = 32  # reflected entries up to which slices of one entry each are worth it
 MODES = ("constant", "reflect", "replicate", "circular")
 
 
@@ -43,8 +45,8 @@ def _constant(x: Tensor, border: list[tuple[int, int]], value: float) -> Tensor:
     return tape(out, "pad", _grad_pad, (x,), (), tuple(border))
 
 
-def _edges(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
-    """``x`` with copies of its own entries at both ends of ``axis``."""
+def _border(x: Tensor, axis: int, before: int, after: int, mode: str) -> Border:
+    """Copies of ``x``'s own entries at both ends of ``axis``."""
     n = x.shape[axis]
     most = {"reflect": n - 1, "circular": n}.get(mode)
     if n == 0 or (most is not None and max(before, after) > most):
@@ -52,12 +54,18 @@ def _edges(x: Tensor, axis: int, before: int, after: int, mode: str) -> Tensor:
             f"pad: mode {mode!r} takes its border of {before} and {after} entries from dimension {axis} of shape "
             f"{list(x.shape)}, which has {'none' if n == 0 else f'{most} to give'}; use a smaller one, or mode 'replicate' or 'constant'"
         )
+    return Border(axis, mode, n, before, after)
+
+
+def _joined(x: Tensor, border: Border) -> Tensor:
+    """The same by slices of ``x``, copied one after another."""
+    axis, mode, n, before, after = border
     if mode == "circular":
         return cat([narrow(x, axis, n - before, before), x, narrow(x, axis, 0, after)], axis)
     if mode == "replicate":
         wide = [(*x.shape[:axis], k, *x.shape[axis + 1 :]) for k in (before, after)]
         return cat([narrow(x, axis, 0, 1).expand(wide[0]), x, narrow(x, axis, n - 1, 1).expand(wide[1])], axis)
-    # Strides are never negative, so every reflected entry is a copy of its own: borders are thin.
+    # Strides are never negative, so every reflected entry is a slice of its own: borders are thin.
     left = [narrow(x, axis, k, 1) for k in range(before, 0, -1)]
     right = [narrow(x, axis, n - 2 - k, 1) for k in range(after)]
     return cat([*left, x, *right], axis)
@@ -67,7 +75,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = 
     """A border around ``input``; ``pad`` gives its width before and after, for the last dimension first.
 
     ``mode``: ``constant`` (``value``, 0 unless given; negative widths cut off), ``reflect`` (mirrored at the first and last entry,
-    which are not repeated; one command per reflected entry), ``replicate`` (the edge again and again) or ``circular``.
+    which are not repeated), ``replicate`` (the edge again and again) or ``circular``; on Vulkan these three take one kernel.
     """
     widths = list(pad)
     if len(widths) % 2 or len(widths) > 2 * input.ndim:
@@ -85,8 +93,11 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = 
         raise ValueError(f"pad: mode {mode!r} takes no value, got {value}")
     if min(widths, default=0) < 0:
         raise ShapeError(f"pad: mode {mode!r} takes no negative widths, got {widths}; use mode 'constant' to cut off")
-    out = input
-    for axis in reversed(range(input.ndim)):
-        if any(border[axis]):
-            out = _edges(out, axis, *border[axis], mode)
-    return clone(input) if out is input else out
+    borders = tuple(_border(input, axis, *widths, mode) for axis, widths in enumerate(border) if any(widths))
+    if not borders:
+        return clone(input)
+    if not by_pieces(input) or (mode == "reflect" and sum(b.before + b.after for b in borders) > THIN):
+        return widened(input, borders)
+    for found in reversed(borders):
+        input = _joined(input, found)
+    return input

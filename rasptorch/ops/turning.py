@@ -1,20 +1,17 @@
-"""Tensors turned round: entries in reversed order, and quarter turns. Strides are never negative, so these are copies."""
+"""Tensors turned round: entries in reversed order, moved on in a circle, and quarter turns. No stride is negative: these are copies."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from ..autograd.mode import no_grad
 from ..autograd.node import Node
-from ..runtime import dtype as dt
 from ..runtime.errors import ShapeError
-from ..runtime.layout import contiguous_strides, layout_of
-from ..tensor import Tensor, axes
-from .creation import counted
+from ..tensor import Tensor, _axis, axes
 from .dispatch import tape
-from .moving import select_rows
-from .views import clone, reshape, transpose
+from .joining import cat
+from .mapping import Rule, by_pieces, mapped
+from .views import clone, narrow, reshape, transpose
 
 
 def _grad_flip(n: Node, g: Tensor) -> tuple[Tensor]:
@@ -22,20 +19,13 @@ def _grad_flip(n: Node, g: Tensor) -> tuple[Tensor]:
 
 
 def _flipped(x: Tensor, over: tuple[int, ...]) -> Tensor:
-    """Each element from the opposite place: its number is a sum of steps back along ``over`` and ahead elsewhere."""
-    strides = contiguous_strides(x.shape)
+    """Each element from the opposite place."""
     turned = [a for a in over if x.shape[a] > 1]
     if not turned or not x.layout.numel:
         return clone(x)
-    places: Any = None
-    for a, n in enumerate(x.shape):
-        if n > 1:
-            layout = layout_of(x.device, dt.int32, tuple(n if k == a else 1 for k in range(x.ndim)))
-            steps = counted("index", layout, (n - 1) * strides[a], -strides[a]) if a in turned else counted("index", layout, 0, strides[a])
-            places = steps if places is None else places + steps
     with no_grad():
-        out = reshape(select_rows(reshape(x.detach(), -1), reshape(places, -1)), x.shape)
-    return tape(Tensor._make(out.storage, out.offset, out.layout), "flip", _grad_flip, (x,), (), over)
+        out = mapped("flip", x.detach(), x.shape, [Rule(a, "reversed", 0, x.shape[a] - 1) for a in turned])
+    return tape(out, "flip", _grad_flip, (x,), (), over)
 
 
 def flip(input: Tensor, dims: int | Sequence[int], *more: int) -> Tensor:
@@ -70,3 +60,39 @@ def rot90(input: Tensor, k: int = 1, dims: Sequence[int] = (0, 1)) -> Tensor:
     if turns == 2:
         return flip(input, a, b)
     return clone(transpose(flip(input, b), a, b)) if turns == 1 else flip(transpose(input, a, b), b)
+
+
+def _grad_roll(n: Node, g: Tensor) -> tuple[Tensor]:
+    return (_rolled(g, {axis: -shift for axis, shift in n.attributes.items()}),)
+
+
+def _rolled(x: Tensor, shifts: dict[int, int]) -> Tensor:
+    """``x`` with each of its dimensions named in ``shifts`` rolled by so many entries."""
+    rules = [Rule(a, "around", -shift % x.shape[a], x.shape[a]) for a, shift in shifts.items() if x.shape[a] and shift % x.shape[a]]
+    if not rules or not x.layout.numel:
+        return clone(x)
+    if by_pieces(x):
+        for axis, _, by, length in rules:
+            x = cat([narrow(x, axis, by, length - by), narrow(x, axis, 0, by)], axis)
+        return x
+    with no_grad():
+        out = mapped("roll", x.detach(), x.shape, rules)
+    return tape(out, "roll", _grad_roll, (x,), (), shifts)
+
+
+def roll(input: Tensor, shifts: int | Sequence[int], dims: int | Sequence[int] | None = None) -> Tensor:
+    """Entries moved on by ``shifts`` along ``dims``, those pushed out coming in again at the other end.
+
+    Without ``dims`` the flattened tensor is rolled. A dimension that is named twice is rolled twice.
+    """
+    steps = (shifts,) if isinstance(shifts, int) else tuple(shifts)
+    over = () if dims is None else (dims,) if isinstance(dims, int) else tuple(dims)
+    if not over and len(steps) == 1:
+        return reshape(_rolled(reshape(input, -1), {0: steps[0]}), input.shape)
+    if len(steps) != len(over):
+        raise ShapeError(f"roll: {len(steps)} shifts for {len(over)} dimensions; give one for each")
+    total: dict[int, int] = {}
+    for step, dim in zip(steps, over, strict=True):
+        axis = _axis("roll", dim, input.ndim)
+        total[axis] = total.get(axis, 0) + step
+    return _rolled(input, total if input.ndim else {})

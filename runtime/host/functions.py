@@ -33,7 +33,7 @@ Array = NDArray[Any]
 Function = Callable[..., None]
 
 _BY_CALLER: Final = frozenset({"index", "check_index", "lookup"})
-_BITS_OF_INT32: Final = frozenset({"philox", "unit_uniform"})
+_INT32_ONLY: Final = frozenset({"philox", "quotient", "unit_uniform"})
 _CATEGORY_LETTERS: Final = "bif"
 
 
@@ -48,7 +48,7 @@ def function(opcode: str, operands: DType, result: DType) -> Function:
     spec = OPCODES[opcode]
     if opcode in _BY_CALLER:
         raise KeyError(f"{opcode} needs to know where in the command's shape or memory it is: the caller makes it")
-    if opcode in _BITS_OF_INT32 and operands is not dtypes.int32:
+    if opcode in _INT32_ONLY and operands is not dtypes.int32:
         raise DTypeError(f"{opcode} works on int32, not {operands.name}")
     gives = {"same": operands.name, "any": result.name}.get(spec.gives, spec.gives)
     if _CATEGORY_LETTERS[operands.category] not in spec.takes or result.name != gives:
@@ -315,5 +315,6 @@ _PLAIN: Final[dict[str, Function]] = {
     "where": _where,
     "copy": _copy,
     "philox": philox,
+    "quotient": lambda number, divisor, multiplier, shift, out: np.floor_divide(number, divisor, out=out),
     "unit_uniform": _unit_uniform,
 }

@@ -10,6 +10,7 @@ import math
 from dataclasses import dataclass
 
 from ..command import Program
+from ..division import division
 from ..driver import Traits
 from ..dtype import DType
 from ..plan.convolution import ConvAxis, ConvKernel
@@ -17,7 +18,6 @@ from . import convolution_tiles
 from .access import Abilities
 from .convolution_tiles import PIXELS, ConvTile
 from .descriptors import NO_FORMAT
-from .division import division
 from .operands import aliased, bindings_of, reads_texels, texel_format
 from .parameters import Parameters
 

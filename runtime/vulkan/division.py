@@ -1,6 +1,6 @@
 """Division by numbers that are known when a dispatch is prepared: a multiplication and a shift, where dividing would take far longer.
 
-Granlund and Montgomery, *Division by Invariant Integers using Multiplication* (1994), theorem 4.2.
+`runtime.division` has the numbers.
 """
 
 from __future__ import annotations
@@ -12,16 +12,8 @@ from .spirv import Module, Op
 WORDS = 3  # parameters per divisor
 
 
-def division(divisor: int) -> tuple[int, int, int]:
-    """``divisor``, multiplier and shift: ``n // divisor == n * multiplier >> 32 >> shift`` for n below 2**31 and divisors above 1."""
-    if divisor <= 1:
-        return 1, 0, 0
-    length = (divisor - 1).bit_length()
-    return divisor, (1 << (31 + length)) // divisor + 1, length - 1
-
-
 def divided(m: Module, number: int, words: Sequence[int]) -> tuple[int, int]:
-    """Quotient and remainder of a u32 below 2**31; ``words`` are the parameters that `division` made."""
+    """Quotient and remainder of a u32 below 2**31; ``words`` are the parameters that `runtime.division.division` made."""
     divisor, multiplier, shift = words
     high = m.op(Op.ShiftRightLogical, m.u32, m.wide_mul(number, multiplier)[1], shift)
     quotient = m.select(m.op(Op.IEqual, m.bool, divisor, m.u(1)), number, high)

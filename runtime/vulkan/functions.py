@@ -92,6 +92,7 @@ _INTEGER: Final[dict[str, Emitter]] = {
     "shift_left": integers.shift_left,
     "shift_right": integers.shift_right,
     "philox": integers.philox,
+    "quotient": integers.quotient,
     "unit_uniform": integers.unit_uniform,
 }
 _COMPARISONS: Final[dict[str, Emitter]] = {
@@ -187,7 +188,7 @@ def supported(opcode: str, operands: DType, *, int64: bool, float64: bool) -> bo
         return False
     if operands.name == "float64":
         return float64 and opcode not in _FLOAT32_ONLY
-    if opcode in ("philox", "unit_uniform", "check_index"):
+    if opcode in ("philox", "quotient", "unit_uniform", "check_index"):
         return operands.name == "int32"
     return int64 or operands.name != "int64"
 

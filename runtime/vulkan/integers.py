@@ -100,6 +100,13 @@ def shift_right(a: Value, count: Value) -> Value:
     return a >> inside.select(count, a.width - 1)
 
 
+def quotient(number: Value, divisor: Value, multiplier: Value, shift: Value) -> Value:
+    """``number // divisor``, as in `runtime.division`."""
+    m = number.m
+    high = Value(m, m.wide_mul(number.bitcast(m.u32).id, multiplier.bitcast(m.u32).id)[1]) >> shift.bitcast(m.u32)
+    return divisor.equals(1).select(number, high.bitcast(m.i32))
+
+
 def philox(index: Value, offset: Value, seed_low: Value, seed_high: Value) -> Value:
     """Word ``index & 3`` of the block with counter (index >> 2, offset, 0, 0) and key (seed_low, seed_high),
     as int32.

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from .. import dtype as dt
+from ..division import division
 from ..driver import Traits
 from ..dtype import DType
 from ..plan.plan import ShaderKernel
@@ -18,7 +19,7 @@ from . import functions
 from .access import Abilities
 from .descriptors import NO_FORMAT
 from .division import WORDS as DIVISION
-from .division import divided, division
+from .division import divided
 from .operands import Words, bindings_of, reads_texels, tensors_of, texel_format
 from .parameters import Parameters, load_scalar, scalar_words
 from .spirv import Module, Op

@@ -28,6 +28,7 @@ LAYERS: tuple[tuple[str, tuple[str, ...]], ...] = (
             "runtime.dtype",
             "runtime.layout",
             "runtime.opcodes",
+            "runtime.division",
             "runtime.statistics",
             "runtime.storage",
             "runtime.kernel",

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from rasptorch.runtime import dtype as dtypes
+from rasptorch.runtime.division import quotient_numbers
 from rasptorch.runtime.dtype import DType
 from rasptorch.runtime.errors import DTypeError
 from rasptorch.runtime.host.functions import function, load, narrow, register_dtype, store
@@ -43,7 +44,7 @@ def results(opcode: str, operands: DType) -> tuple[DType, ...]:
 
 
 def accepts(opcode: str, operands: DType) -> bool:
-    if opcode in ("philox", "unit_uniform"):
+    if opcode in ("philox", "quotient", "unit_uniform"):
         return operands is dtypes.int32
     return LETTERS[operands.category] in OPCODES[opcode].takes
 
@@ -83,6 +84,10 @@ def operands_of(opcode: str, dtype: DType) -> list[Array]:
         index = np.array([0, 1, 2, 3, 4, 7, 1001, 2**31 - 1], np.int32)
         word = np.array([0, 1, -1, 2**31 - 1, -(2**31)], np.int32)
         columns = [index, word, word, word]
+    elif opcode == "quotient":
+        numbers = np.array([0, 1, 2, 6, 7, 8, 1000, 2**24 + 1, 2**31 - 1], np.int32)
+        divisors = np.array([quotient_numbers(d) for d in (1, 2, 3, 7, 1000, 65537, 2**30 + 1, 2**31 - 1)], np.int32)
+        return [np.repeat(numbers, len(divisors)), *np.tile(divisors, (len(numbers), 1)).T.copy()]
     elif opcode == "where":
         columns = [np.array([False, True]), values(dtype), values(dtype)]
     else:
@@ -473,3 +478,10 @@ def test_narrow_leaves_the_others_alone(dtype: DType) -> None:
     register = values(dtype)
     narrow(dtype, register)
     assert_same_bits(register, values(dtype))
+
+
+def test_quotient() -> None:
+    number, divisor, *others = operands_of("quotient", dtypes.int32)
+    assert_same_bits(compute("quotient", dtypes.int32, dtypes.int32, number, divisor, *others), number // divisor)
+    for n, *numbers in np.stack([number, divisor, *others], 1).tolist():
+        assert (n if numbers[0] == 1 else (n * (numbers[1] % 2**32) >> 32) >> numbers[2]) == n // numbers[0]

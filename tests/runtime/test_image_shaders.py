@@ -9,13 +9,13 @@ import pytest
 
 from rasptorch.runtime import dtype as dt
 from rasptorch.runtime.command import Program, step
+from rasptorch.runtime.division import division
 from rasptorch.runtime.dtype import DType
 from rasptorch.runtime.plan.resampling import AREA, CORNERS, LINEAR, NEAREST, NEAREST_EXACT
 from rasptorch.runtime.vulkan import convolution, pooling, resampling
 from rasptorch.runtime.vulkan.access import Abilities, texel_formats
 from rasptorch.runtime.vulkan.convolution_tiles import ConvTile
 from rasptorch.runtime.vulkan.descriptors import NO_FORMAT
-from rasptorch.runtime.vulkan.division import division
 from tests.support.spirv import Check
 
 EVERYTHING = Abilities(storage8=True, storage16=True, int64=True, preserve_nan=True)
