@@ -144,6 +144,8 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
     """``t * (log t - input)`` for log-probabilities ``input`` and probabilities ``t`` (their logarithms if
     ``log_target``).
 
+    Where ``t`` is 0 the first term is 0; a negative ``t``, which is no probability, gives NaN.
+
     Besides the usual reductions there is ``"batchmean"``: the sum divided by the length of the first
     dimension, which is what the divergence of a batch means.
     """
@@ -152,8 +154,8 @@ def kl_div(input: Tensor, target: Tensor, reduction: str = "mean", log_target: b
     if log_target:
         loss = exp(target) * (target - input)
     else:
-        some = target > 0
-        loss = where(some, target * log(where(some, target, 1.0)), target * 0.0) - target * input
+        some = target != 0  # negative targets have no logarithm: NaN
+        loss = where(some, target * log(where(some, target, 1.0)), 0.0) - target * input
     if reduction == "batchmean":
         return sum(loss) / (input.shape[0] if input.ndim else 1)
     return reduced(loss, reduction)

@@ -15,6 +15,7 @@ from ..tensor import Tensor, _axis
 from .arithmetic import maximum, minimum, where
 from .creation import counted
 from .dispatch import only_tensors, same_device, stretching, tape
+from .gathering import gathered
 from .joining import cat
 from .outputs import takes_out
 from .placing import scattered_sum
@@ -77,13 +78,13 @@ def _running(name: str, x: Tensor, dim: int, combine: Callable[[Any, Any], Tenso
     plain = x.detach()
     with no_grad():
         best = _doubled(plain, axis, combine)
-        best = clone(best) if best is plain else best
         shape = tuple(n if a == axis else 1 for a, n in enumerate(x.shape))
         number = counted("index", layout_of(x.device, dt.int32, shape), 0, 1)
         hit = plain == best
         if x.dtype.is_floating_point:
             hit = hit.logical_or(plain != plain)
         place = _doubled(where(hit, number, 0), axis, maximum)
+        best = gathered(plain, axis, place, name)  # of 0.0 and -0.0, which are equal, the one that is there
     values = Tensor._make(best.storage, best.offset, best.layout)
     if x.dtype.is_floating_point and x.requires_grad:
         places = place * contiguous_strides(x.shape)[axis]

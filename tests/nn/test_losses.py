@@ -133,6 +133,20 @@ def test_kl_div(log_target: bool, reduction: str, device: str) -> None:
     )
 
 
+def test_kl_div_of_what_is_no_probability(device: str) -> None:
+    values = [-2.0, -1e-3, -0.0, 0.0, 0.5, 1.0, float("nan"), float("inf"), -float("inf")]
+    for log_target in (False, True):
+        t, u = rt.tensor(values, device=device, requires_grad=True), torch.tensor(values, requires_grad=True)
+        loss = F.kl_div(rt.full((9,), -1.0, device=device), t, "none", log_target)
+        wanted = TF.kl_div(torch.full((9,), -1.0), u, reduction="none", log_target=log_target)
+        assert_close(loss.detach(), wanted.detach(), signed_zeros=True)
+        loss.sum().backward()
+        wanted.sum().backward()
+        certain = slice(None) if log_target else [0, 1, 4, 5, 6, 7, 8]  # PyTorch has NaN for the slope at 0, too
+        assert t.grad is not None and u.grad is not None
+        assert_close(t.grad[certain], u.grad[certain])
+
+
 def test_kl_div_of_nothing() -> None:
     """Where the target is 0, nothing is lost: no NaN from the logarithm of 0."""
     x, t = array(6, low=-3, high=-1), np.array([0.0, 0.5, 0.0, 0.2, 0.3, 0.0], np.float32)
