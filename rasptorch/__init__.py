@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import os as _os
+from math import e as e
+from math import inf as inf
+from math import nan as nan
+from math import pi as pi
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 if not _os.path.isdir(_os.path.join(__path__[0], "runtime")):
@@ -21,6 +25,11 @@ from .runtime.device import Device
 from .runtime.dtype import DType as dtype
 from .runtime.dtype import bfloat16, bool_, float16, float32, float64, int32, int64, uint8
 from .runtime.dtype import bool_ as bool
+from .runtime.dtype import float16 as half
+from .runtime.dtype import float32 as float  # noqa: F401  (not in __all__: it would hide the builtin, as would `int`)
+from .runtime.dtype import float64 as double
+from .runtime.dtype import int32 as int  # noqa: F401
+from .runtime.dtype import int64 as long
 from .runtime.errors import (
     BlockingInTrio,
     DeviceError,
@@ -56,6 +65,8 @@ if _TYPE_CHECKING:
     from .profiler import record_function as record_function
 
 _attach()
+
+newaxis = None
 
 __version__ = "2.0.0"
 
@@ -117,6 +128,7 @@ __all__ = [
     "current_stream",
     "device",
     "devices",
+    "double",
     "dtype",
     "enable_grad",
     "float16",
@@ -125,11 +137,13 @@ __all__ = [
     "forbid_waiting",
     "get_autocast_dtype",
     "get_printoptions",
+    "half",
     "inference_mode",
     "int32",
     "int64",
     "is_autocast_enabled",
     "is_grad_enabled",
+    "long",
     "no_grad",
     "set_grad_enabled",
     "set_printoptions",

@@ -7,6 +7,7 @@ side (`rasptorch/ops/methods.py` attaches them).
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
+from operator import index
 from typing import TYPE_CHECKING, Any
 from weakref import ref
 
@@ -424,9 +425,14 @@ def _axis(operation: str, dim: int, ndim: int) -> int:
 
 def axes(operation: str, dim: int | Sequence[int] | None, ndim: int) -> tuple[int, ...]:
     """The dimensions meant by ``dim``, sorted; None (or an empty sequence) means all of them."""
-    if dim is None or (not isinstance(dim, int) and len(dim) == 0):
+    if dim is None:
         return tuple(range(ndim))
-    wanted = (dim,) if isinstance(dim, int) else tuple(dim)
+    given: Any = dim
+    if not isinstance(given, (int, tuple, list)) and hasattr(given, "__index__"):
+        given = index(given)  # one of NumPy's numbers
+    wanted = (given,) if isinstance(given, int) else tuple(given)
+    if not wanted:
+        return tuple(range(ndim))
     found = sorted(_axis(operation, d, ndim) for d in wanted)
     if len(set(found)) != len(found):
         raise ShapeError(f"{operation}: dimension named twice in {list(wanted)}")

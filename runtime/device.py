@@ -76,6 +76,17 @@ class Device:
     def __str__(self) -> str:
         return self.name
 
+    @property
+    def type(self) -> str:
+        """What kind of device: the name without its number, ``cpu`` or ``vulkan``."""
+        return self.name.partition(":")[0]
+
+    @property
+    def index(self) -> int | None:
+        """The number in the name; None for the cpu."""
+        number = self.name.partition(":")[2]
+        return int(number) if number else None
+
     def __reduce__(self) -> tuple[Callable[[str], Device], tuple[str]]:
         return get, (self.name,)
 

@@ -52,6 +52,21 @@ BY_NAME: Final = {d.name: d for d in ALL}
 _FROM_NUMPY: Final = {d.numpy: d for d in ALL if d is not bfloat16}
 
 
+def wrapped(value: float, dtype: DType) -> int:
+    """A whole number as what is left of it in ``dtype``, an integer type: modulo a power of two, as its arithmetic is."""
+    span = 1 << (8 * dtype.itemsize)
+    low = span >> 1 if dtype.is_signed else 0
+    return (int(value) + low) % span - low
+
+
+def fits(value: float, dtype: DType) -> bool:
+    """Whether a whole number is one of ``dtype``; of unsigned types also the negative of one, which counts from the end."""
+    if dtype.category != 1 or value != value or value in (float("inf"), -float("inf")):
+        return dtype.category != 1
+    most = (1 << (8 * dtype.itemsize - dtype.is_signed)) - 1
+    return -most - dtype.is_signed <= int(value) <= most
+
+
 def from_numpy(dtype: np.dtype) -> DType:
     """The type for a NumPy dtype; `DTypeError` names the ones there are."""
     found = _FROM_NUMPY.get(dtype.newbyteorder("=") if dtype.kind in "iufb" else dtype)

@@ -11,6 +11,7 @@ from ..runtime.errors import DTypeError, ShapeError
 from ..tensor import Tensor
 from .arithmetic import where
 from .comparison import eq, ge, gt, le, logical_and, logical_or, lt, ne
+from .creation import check_fits
 from .elementwise import Elementwise
 from .outputs import converts_out
 
@@ -60,10 +61,13 @@ _clamp = Elementwise("clamp", "clamp", 3, _grad_clamp, "abc|abc|abc")
 _masked_fill = Elementwise("masked_fill", "masked_fill", 3, _grad_masked_fill, "b||b")
 
 
-def _bounded(name: str, low: Any, high: Any) -> tuple[Elementwise, tuple[Any, ...]]:
+def _bounded(name: str, x: Tensor, low: Any, high: Any) -> tuple[Elementwise, tuple[Any, ...]]:
     """The operation for the bounds that are given, and those bounds."""
     if low is None and high is None:
         raise ValueError(f"{name}: give min, max or both")
+    for bound in (low, high):
+        if type(bound) is int:
+            check_fits(name, bound, x.dtype)
     if low is None:
         return clamp_max, (high,)
     return (clamp_min, (low,)) if high is None else (_clamp, (low, high))
@@ -72,13 +76,13 @@ def _bounded(name: str, low: Any, high: Any) -> tuple[Elementwise, tuple[Any, ..
 @converts_out
 def clamp(input: Tensor, min: Any = None, max: Any = None, *, out: Any = None) -> Tensor:
     """``input``, but at least ``min`` and at most ``max`` (numbers or tensors; ``max`` wins). NaN stays NaN."""
-    operation, bounds = _bounded("clamp", min, max)
+    operation, bounds = _bounded("clamp", input, min, max)
     return operation(input, *bounds)
 
 
 def clamp_(x: Tensor, min: Any = None, max: Any = None) -> Tensor:
     """`clamp`, written into this tensor."""
-    operation, bounds = _bounded("clamp_", min, max)
+    operation, bounds = _bounded("clamp_", x, min, max)
     return operation.in_place(x, *bounds)
 
 
@@ -91,6 +95,7 @@ def _fill_value(name: str, x: Tensor, mask: Any, value: Any) -> Any:
         if value.ndim:
             raise ShapeError(f"{name}: the value is a number or a 0-d tensor, got shape {list(value.shape)}; use where")
         return value if value.dtype is x.dtype else value.to(x.dtype)
+    check_fits(name, value, x.dtype)
     return (bool, int, float)[x.dtype.category](value)
 
 

@@ -72,6 +72,12 @@ def tensor(data: Any, *, dtype: Any = None, device: Any = None, requires_grad: b
     return made.requires_grad_() if requires_grad else made
 
 
+def check_fits(operation: str, value: Any, dtype: DType) -> None:
+    """Refuse whole numbers that ``dtype`` does not have."""
+    if dtype.category == 1 and not dt.fits(value, dtype):
+        raise OverflowError(f"{operation}: {value} does not fit into {dtype.name}")
+
+
 _BYTES = (bytes, bytearray, memoryview, array_of_numbers)  # sequences of numbers that NumPy need not walk
 
 
@@ -85,6 +91,9 @@ def _array(data: Any, wanted: DType | None) -> np.ndarray[Any, Any]:
     if wanted is dt.bfloat16:
         return dt.bfloat16_bits(array.astype(np.float32))
     if wanted is not None:
+        if wanted.category == 1 and array.size and not hasattr(data, "dtype") and not isinstance(data, _BYTES):
+            for bound in (array.min(), array.max()):
+                check_fits("tensor", bound.item(), wanted)
         return array.astype(wanted.numpy)
     if hasattr(data, "dtype") or hasattr(data, "__array__"):
         return array.astype(array.dtype.newbyteorder("="), copy=False)
@@ -122,6 +131,7 @@ def asarray(
 # -- constants ----------------------------------------------------------------------------------------------------
 def filled(operation: str, layout: Layout, value: bool | int | float, target: Tensor | None = None) -> Tensor:
     """A new tensor full of ``value``, or ``target`` filled with it."""
+    check_fits(operation, value, layout.dtype)
     if layout.dtype is dt.int64 and not layout.device.driver.traits.int64:
         return _filled_in_words(operation, layout, int(value), target)
     key = (layout, target is None)
@@ -142,8 +152,6 @@ def filled(operation: str, layout: Layout, value: bool | int | float, target: Te
 
 def _filled_in_words(operation: str, layout: Layout, value: int, target: Tensor | None) -> Tensor:
     """int64 on a device that only stores it: both halves of every element, in one command."""
-    if not -(1 << 63) <= value < 1 << 63:
-        raise OverflowError(f"{operation}: {value} does not fit into int64")
     check_size(operation, layout)
     made = Tensor._make(layout.device.stream().new_storage(layout.nbytes), 0, layout) if target is None else target
     if layout.numel == 0:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import string
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,11 +15,12 @@ from .diagonals import diagonal
 from .dispatch import same_device
 from .linalg import matmul
 from .reduction import sum
-from .views import permute, reshape
+from .views import cast, permute, reshape
 
 # A dimension's name: a letter, or for the dimensions of an ellipsis their number from the right.
 Label = str | int
 Labels = list[Label]
+_LETTERS = string.ascii_uppercase + string.ascii_lowercase
 
 
 def _letters(equation: str, term: str) -> tuple[str, str | None]:
@@ -110,8 +112,11 @@ def _pair(a: Tensor, first: Labels, b: Tensor, second: Labels, kept: set[Label])
     rows, columns = [n for n in first if n not in second], [n for n in second if n not in first]
     if not summed or stretched or not (rows or columns):
         order = [*batch, *stretched, *rows, *columns, *summed]
-        product = mul(_aligned(a, first, order), _aligned(b, second, order))
-        return _summed(product, order, kept)
+        left, right = _aligned(a, first, order), _aligned(b, second, order)
+        if a.dtype.is_floating_point and a.dtype.itemsize == 2 and any(n not in kept for n in order):  # sums of 16 bits are rounded once
+            out, names = _summed(mul(cast(left, dt.float32), cast(right, dt.float32)), order, kept)
+            return cast(out, a.dtype), names
+        return _summed(mul(left, right), order, kept)
     inner = math.prod(a.shape[first.index(n)] for n in summed)
     left = permute(a, *[first.index(n) for n in [*batch, *rows, *summed]])
     right = permute(b, *[second.index(n) for n in [*batch, *summed, *columns]])
@@ -121,13 +126,36 @@ def _pair(a: Tensor, first: Labels, b: Tensor, second: Labels, kept: set[Label])
     return reshape(out, *lengths, *heights, *widths), [*batch, *rows, *columns]
 
 
-def einsum(equation: str, *operands: Any) -> Tensor:
+def _spelled(arguments: tuple[Any, ...]) -> tuple[str, list[Any]]:
+    """``einsum(a, [0, 1], b, [1, 2], [0, 2])`` as an equation and its operands."""
+
+    def letters(numbers: Any) -> str:
+        for n in numbers:
+            if n is not Ellipsis and (isinstance(n, bool) or not isinstance(n, int) or not 0 <= n < 52):
+                raise ValueError(f"einsum: dimensions are numbers from 0 to 51, or ..., got {list(numbers)}")
+        return "".join("..." if n is Ellipsis else _LETTERS[n] for n in numbers)
+
+    count = len(arguments) // 2
+    for numbers in (*arguments[1 : 2 * count : 2], *arguments[2 * count :]):
+        if not isinstance(numbers, (list, tuple)):
+            raise TypeError(
+                f"einsum: the first argument is the equation, a string, got Tensor (or each tensor is followed by a list of numbers, "
+                f"not by {type(numbers).__name__})"
+            )
+    equation = ",".join(letters(numbers) for numbers in arguments[1 : 2 * count : 2])
+    return equation + "".join(f"->{letters(numbers)}" for numbers in arguments[2 * count :]), list(arguments[: 2 * count : 2])
+
+
+def einsum(equation: Any, *operands: Any) -> Tensor:
     """Products of the operands' elements, summed over the dimensions whose letter is not in the result: ``"bij,bjk->bik"``.
 
     A letter twice in one operand takes its diagonal; ``...`` stands for dimensions that broadcast. Without ``->`` the result has
     the letters that occur once, in alphabetical order. Operands are combined from left to right, as matrix products where a
-    dimension is summed over.
+    dimension is summed over. In the other form numbers take the place of letters: ``einsum(a, [0, 1], b, [1, 2], [0, 2])``.
     """
+    if isinstance(equation, Tensor) and operands:
+        spelled, given = _spelled((equation, *operands))
+        return einsum(spelled, *given)
     if not isinstance(equation, str):
         raise TypeError(f"einsum: the first argument is the equation, a string, got {type(equation).__name__}")
     tensors = list(operands[0]) if len(operands) == 1 and isinstance(operands[0], (list, tuple)) else list(operands)

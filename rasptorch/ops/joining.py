@@ -7,6 +7,7 @@ from functools import reduce
 from typing import Any
 
 from ..autograd.node import Node
+from ..runtime import dtype as dt
 from ..runtime.dtype import promote
 from ..runtime.errors import ShapeError
 from ..runtime.layout import MAX_RANK, layout_of
@@ -14,7 +15,7 @@ from ..tensor import Tensor, _axis
 from .dispatch import check_size, same_device, tape
 from .elementwise import fitted
 from .outputs import takes_out
-from .views import clone, copy_into, narrow, reshape, unsqueeze
+from .views import cast, clone, copy_into, narrow, reshape, unsqueeze
 
 Tensors = Sequence[Tensor]
 
@@ -155,25 +156,38 @@ def _repeated(x: Tensor, counts: tuple[int, ...]) -> Tensor:
     return _copied(out, x)
 
 
-def repeat(x: Tensor, *sizes: Any) -> Tensor:
+def repeat(x: Tensor, *sizes: Any, repeats: Any = None) -> Tensor:
     """``sizes[k]`` copies one after another along each dimension; more sizes than dimensions add dimensions in front."""
-    counts = _counts("repeat", sizes)
+    counts = _counts("repeat", sizes if repeats is None else (repeats,))
     if len(counts) < x.ndim:
         raise ShapeError(f"repeat: {list(counts)} has fewer entries than shape {list(x.shape)} has dimensions; see tile")
     return _repeated(reshape(x, (1,) * (len(counts) - x.ndim) + x.shape), counts)
 
 
-def tile(input: Tensor, *dims: Any) -> Tensor:
+def tile(input: Tensor, *sizes: Any, dims: Any = None) -> Tensor:
     """As `repeat`, but where there are fewer numbers than dimensions the first dimensions stay as they are."""
-    counts = _counts("tile", dims)
+    counts = _counts("tile", sizes if dims is None else (dims,))
     return repeat(input, (1,) * (input.ndim - len(counts)) + counts)
 
 
-def repeat_interleave(input: Tensor, repeats: Any, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
+def _indices_repeated(repeats: Tensor, output_size: int | None) -> Tensor:
+    from .creation import counted
+    from .sized import repeated
+
+    if repeats.ndim != 1:
+        raise ShapeError(f"repeat_interleave: repeats are a vector, got shape {list(repeats.shape)}")
+    indices = counted("index", layout_of(repeats.device, dt.int32, repeats.shape), 0, 1)
+    return cast(repeated(indices, repeats, 0, output_size), repeats.dtype)
+
+
+def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
     """Every entry along ``dim`` (without it: of the flattened tensor) ``repeats`` times in a row.
 
-    ``repeats`` may be a vector with a number for each entry; then this waits for their sum, unless ``output_size`` gives it.
+    ``repeats`` may be a vector with a number for each entry; then this waits for their sum, unless ``output_size`` gives it. As
+    the only argument it asks for the indices themselves.
     """
+    if repeats is None:
+        return _indices_repeated(input, output_size)
     if isinstance(repeats, Tensor):
         from .sized import repeated
 

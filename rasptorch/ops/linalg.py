@@ -111,7 +111,16 @@ def addmm(input: Tensor, mat1: Tensor, mat2: Tensor, *, beta: float = 1, alpha: 
     """``beta * input + alpha * (mat1 @ mat2)``."""
     input, mat1, mat2 = lowered(input, mat1, mat2)
     product = matmul(mat1, mat2)
-    return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
+    return added(input, product, beta, alpha)
+
+
+def added(input: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
+    """``beta * input + alpha * product``; with ``beta`` 0 nothing of ``input`` shows, not even NaN."""
+    scaled = product if alpha == 1 else product * alpha
+    if beta == 0 and not input.requires_grad:
+        input.expand(product.shape)  # it has to fit
+        return scaled
+    return (input if beta == 1 else input * beta) + scaled
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from ..runtime import dtype as dt
@@ -24,6 +24,7 @@ from . import (
     quantiles,
     random,
     rearranging,
+    reshaping,
     running,
     searching,
     sharing,
@@ -70,15 +71,20 @@ BINARY = {
     "clamp_min": k.clamp_min, "clamp_max": k.clamp_max,
 }  # fmt: skip
 
+def split(self: Tensor, split_size: int | Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
+    """Pieces of ``split_size`` entries (the last may be smaller), or of the given sizes, along ``dim``."""
+    return views.split(self, split_size, dim)
+
+
 OTHER: dict[str, Callable[..., Any]] = {
     "sum": r.sum, "mean": r.mean, "prod": r.prod, "amax": r.amax, "amin": r.amin, "any": r.any, "all": r.all,
     "argmax": r.argmax, "argmin": r.argmin, "var": r.var, "std": r.std, "logsumexp": r.logsumexp,
     "matmul": m.matmul, "bmm": m.bmm, "addmm": m.addmm,
     "softmax": softmax, "log_softmax": log_softmax,
-    "reshape": views.reshape, "view": views.view_, "permute": views.permute, "transpose": views.transpose, "t": views.t,
+    "reshape": views.reshape, "view": reshaping.view, "permute": views.permute, "transpose": views.transpose, "t": views.t,
     "flatten": views.flatten, "unflatten": views.unflatten, "squeeze": views.squeeze, "unsqueeze": views.unsqueeze,
     "expand": views.expand, "expand_as": views.expand_as, "broadcast_to": views.broadcast_to, "narrow": views.narrow,
-    "as_strided": striding.as_strided, "select": views.select, "split": views.split, "chunk": views.chunk, "unbind": views.unbind,
+    "as_strided": striding.as_strided, "select": views.select, "split": split, "chunk": views.chunk, "unbind": views.unbind,
     "contiguous": views.contiguous, "clone": views.clone, "to": transfer.to, "bernoulli": random.bernoulli,
     "add": variants.add, "add_": variants.add_, "sub": variants.sub, "sub_": variants.sub_, "div": variants.div,
     "clamp": k.clamp, "clamp_": k.clamp_, "masked_fill": k.masked_fill, "masked_fill_": k.masked_fill_,
@@ -156,8 +162,8 @@ COMPARISONS = {"eq": c.eq, "ne": c.ne, "lt": c.lt, "le": c.le, "gt": c.gt, "ge":
 def _method(operation: Callable[..., Any]) -> Callable[..., Any]:
     """``Elementwise`` objects are no functions and would not bind."""
 
-    def method(self: Tensor, *operands: Any) -> Any:
-        return operation(self, *operands)
+    def method(self: Tensor, *operands: Any, **named: Any) -> Any:
+        return operation(self, *operands, **named)
 
     return method
 
@@ -205,6 +211,11 @@ def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tenso
     return written("div_", self, variants.div(self, other, rounding_mode=rounding_mode))
 
 
+def where(self: Tensor, condition: Tensor, other: Any) -> Tensor:
+    """This tensor's elements where ``condition`` is true, those of ``other`` elsewhere."""
+    return a.where(condition, self, other)
+
+
 def copy_(self: Tensor, source: Any) -> Tensor:
     """Write ``source``, stretched and converted, into this tensor."""
     from .indexing import setitem
@@ -248,6 +259,10 @@ def attach() -> None:
         _attach(f"__i{name}__", _in_place(operation))
     for name, operation in COMPARISONS.items():
         _attach(f"__{name}__", _binary(operation))
+    for name, function in reshaping.IN_PLACE.items():
+        _attach(name, function)
+    _attach("fill_diagonal_", reshaping.fill_diagonal_)
+    _attach("where", where)
     _attach("div_", div_)
     _attach("copy_", copy_)
     _attach("fill_", fill_)

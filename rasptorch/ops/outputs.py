@@ -79,6 +79,8 @@ def _decorated(function: Callable[P, R], converts: bool, makes: bool) -> Callabl
 
     @wraps(function)
     def wrapped(*args: P.args, **options: P.kwargs) -> R:
+        if makes and "size" in options:
+            args, options = (options["size"], *args), {k: v for k, v in options.items() if k != "size"}  # type: ignore[assignment]  # ParamSpec
         if not options or options.get("out") is None:
             return function(*args, **options)
         given: dict[str, Any] = dict(options)
@@ -104,5 +106,5 @@ def converts_out(function: Callable[P, R]) -> Callable[P, R]:
 
 
 def makes_out(function: Callable[P, R]) -> Callable[P, R]:
-    """As `takes_out`, for functions that make tensors: dtype and device are ``out``'s unless given."""
+    """As `takes_out`, for functions that make tensors: dtype and device are ``out``'s unless given. The first argument may be ``size=``."""
     return _decorated(function, converts=False, makes=True)

@@ -64,6 +64,24 @@ def in_full_precision(function: Callable[P, R]) -> Callable[P, R]:
     return wrapped
 
 
+def in_wide_steps(function: Callable[P, R]) -> Callable[P, R]:
+    """Of a 16-bit first argument the function computes in float32, and only the result is rounded: reductions made of others."""
+
+    run: Any = function
+
+    @wraps(function)
+    def wrapped(*args: P.args, **kwargs: P.kwargs) -> R:
+        x: Any = args[0] if args else kwargs.get("input")
+        if not isinstance(x, Tensor) or not x.dtype.is_floating_point or x.dtype.itemsize > 2:
+            return function(*args, **kwargs)
+        wide = cast(x, dt.float32)
+        found: Any = run(wide, *args[1:], **kwargs) if args else run(**{**kwargs, "input": wide})
+        back: Any = tuple([cast(t, x.dtype) for t in found]) if isinstance(found, tuple) else cast(found, x.dtype)
+        return back  # type: ignore[no-any-return]  # ParamSpec
+
+    return wrapped
+
+
 def _off(function: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
     token = low_dtypes.set(None)
     try:

@@ -18,7 +18,7 @@ from .dispatch import SpecCache, check_dtype, enqueue, tape
 from .functions import exp, log, sqrt
 from .on_host import first_extreme, on_host
 from .outputs import takes_out
-from .precision import in_full_precision
+from .precision import in_full_precision, in_wide_steps
 from .views import cast
 from .words import lacks_int64
 
@@ -111,8 +111,9 @@ def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = 
     if not wanted.is_floating_point:
         raise DTypeError(f"mean is not defined for {wanted.name}: convert first, or pass dtype=rasptorch.float32")
     count = math.prod(input.shape[a] for a in axes("mean", dim, input.ndim))
-    total = sum(input, dim, keepdim, dtype=wanted)
-    return total / count if count else total * float("nan")
+    total = sum(input, dim, keepdim, dtype=dt.float32 if wanted.itemsize == 2 else wanted)  # which 16 bits may not hold
+    out = total / count if count else total * float("nan")
+    return out if out.dtype is wanted else cast(out, wanted)
 
 
 def _grad_prod(n: Node, g: Tensor) -> tuple[Tensor]:
@@ -170,6 +171,8 @@ def all(input: Tensor, dim: Dim = None, keepdim: bool = False, *, out: Any = Non
 
 
 def _logical(name: str, x: Tensor, dim: Dim, keepdim: bool, combine: str, of_nothing: bool) -> Tensor:
+    if isinstance(dim, Sequence) and not dim:  # of no dimensions: each element for itself
+        return cast(x, dt.bool_) if x.dtype.category else x.clone()
     over = axes(name, dim, x.ndim)
     if math.prod(x.shape[a] for a in over) == 0:
         from .creation import filled
@@ -226,14 +229,21 @@ def argmin(input: Tensor, dim: int | None = None, keepdim: bool = False, *, out:
 
 @takes_out
 @in_full_precision
+@in_wide_steps
 def var(
-    input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None, out: Any = None
+    input: Tensor, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1, out: Any = None
 ) -> Tensor:  # fmt: skip
-    """The variance over ``dim``, in two passes; divided by ``n - correction``."""
-    if unbiased is not None:
-        correction = int(unbiased)
+    """The variance over ``dim``, in two passes; divided by ``n - correction`` (``unbiased``: by ``n - 1``, or if False by ``n``)."""
+    dim, correction = divided_by(dim, unbiased, correction)
     over = axes("var", dim, input.ndim)
     return variance(input, mean(input, over, True), over, correction, keepdim)
+
+
+def divided_by(dim: Dim, unbiased: bool | None, correction: float) -> tuple[Dim, float]:
+    """The dimensions and the correction that are meant: ``unbiased`` is the correction, and may stand in the place of ``dim``."""
+    if isinstance(dim, bool):
+        dim, unbiased = None, dim
+    return dim, correction if unbiased is None else int(unbiased)
 
 
 def variance(x: Tensor, average: Tensor, over: tuple[int, ...], correction: float, keepdim: bool) -> Tensor:
@@ -246,11 +256,13 @@ def variance(x: Tensor, average: Tensor, over: tuple[int, ...], correction: floa
 
 
 @takes_out
+@in_full_precision
+@in_wide_steps
 def std(
-    input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False, unbiased: bool | None = None, out: Any = None
+    input: Tensor, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1, out: Any = None
 ) -> Tensor:  # fmt: skip
     """The standard deviation over ``dim``."""
-    return sqrt(var(input, dim, correction=correction, keepdim=keepdim, unbiased=unbiased))
+    return sqrt(var(input, dim, unbiased, keepdim, correction=correction))
 
 
 @takes_out

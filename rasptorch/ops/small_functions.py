@@ -11,7 +11,7 @@ from ..tensor import Tensor
 from .arithmetic import mul, power, where
 from .comparison import eq, ge, le, logical_or, ne
 from .dispatch import only_tensors, stretching
-from .linalg import matmul
+from .linalg import added, matmul
 from .outputs import converts_out, takes_out
 from .precision import lowered
 from .products import mv, outer
@@ -69,10 +69,6 @@ def positive(input: Tensor) -> Tensor:
 
 
 # -- products added to tensors --------------------------------------------------------------------------------------
-def _added(input: Tensor, product: Tensor, beta: float, alpha: float) -> Tensor:
-    return (input if beta == 1 else input * beta) + (product if alpha == 1 else product * alpha)
-
-
 def _batches(name: str, a: Tensor, b: Tensor) -> None:
     only_tensors(name, a, b)
     if a.ndim != 3 or b.ndim != 3 or a.shape[0] != b.shape[0]:
@@ -83,13 +79,13 @@ def _batches(name: str, a: Tensor, b: Tensor) -> None:
 def addmv(input: Tensor, mat: Tensor, vec: Tensor, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Tensor:
     """``beta * input + alpha * (mat @ vec)`` of a matrix and a vector."""
     input, mat, vec = lowered(input, mat, vec)
-    return _added(input, mv(mat, vec), beta, alpha)
+    return added(input, mv(mat, vec), beta, alpha)
 
 
 @takes_out
 def addr(input: Tensor, vec1: Tensor, vec2: Tensor, *, beta: float = 1, alpha: float = 1, out: Any = None) -> Tensor:
     """``beta * input + alpha * outer(vec1, vec2)``."""
-    return _added(input, outer(vec1, vec2), beta, alpha)
+    return added(input, outer(vec1, vec2), beta, alpha)
 
 
 @takes_out
@@ -97,7 +93,7 @@ def baddbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, a
     """``beta * input + alpha * (batch1 @ batch2)`` of equally many matrices: ``[b, n, m]`` and ``[b, m, p]``."""
     _batches("baddbmm", batch1, batch2)
     input, batch1, batch2 = lowered(input, batch1, batch2)
-    return _added(input, matmul(batch1, batch2), beta, alpha)
+    return added(input, matmul(batch1, batch2), beta, alpha)
 
 
 @takes_out
@@ -105,7 +101,7 @@ def addbmm(input: Tensor, batch1: Tensor, batch2: Tensor, *, beta: float = 1, al
     """As `baddbmm`, with the products of all matrices added up: ``[n, p]``."""
     _batches("addbmm", batch1, batch2)
     input, batch1, batch2 = lowered(input, batch1, batch2)
-    return _added(input, sum(matmul(batch1, batch2), 0), beta, alpha)
+    return added(input, sum(matmul(batch1, batch2), 0), beta, alpha)
 
 
 @takes_out

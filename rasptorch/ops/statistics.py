@@ -12,9 +12,9 @@ from .arithmetic import div, power, where
 from .comparison import eq, ne
 from .functions import absolute, sqrt
 from .outputs import takes_out
-from .precision import in_full_precision
-from .reduction import Dim, amax, amin, mean, sum, variance
-from .views import reshape
+from .precision import in_full_precision, in_wide_steps
+from .reduction import Dim, amax, amin, divided_by, mean, sum, variance
+from .views import cast, reshape
 
 
 @takes_out
@@ -31,6 +31,12 @@ def norm(input: Tensor, p: Any = "fro", dim: Dim = None, keepdim: bool = False, 
     input = input.to(wanted)
     if p == "fro":
         p = 2
+    return _norm(input, p, dim, keepdim)
+
+
+@in_wide_steps
+def _norm(input: Tensor, p: Any, dim: Dim, keepdim: bool) -> Tensor:
+    wanted = input.dtype
     if not isinstance(p, (int, float)):
         raise ValueError(f"norm: p is a number, inf, -inf or 'fro', got {p!r}")
     if math.isinf(p):
@@ -57,7 +63,9 @@ def nanmean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any
     """The mean over ``dim`` of what is not NaN; NaN where there is nothing else."""
     if not input.dtype.is_floating_point:
         raise DTypeError(f"nanmean is not defined for {input.dtype.name}: convert with .to(rasptorch.float32)")
-    return div(nansum(input, dim, keepdim, dtype=dtype), sum(eq(input, input), dim, keepdim, dtype=dt.int32))
+    wanted = input.dtype if dtype is None else dt.as_dtype(dtype)
+    total = nansum(input, dim, keepdim, dtype=dt.float32 if wanted.itemsize == 2 else wanted)
+    return cast(div(total, sum(eq(input, input), dim, keepdim, dtype=dt.int32)), wanted)
 
 
 def count_nonzero(input: Tensor, dim: Dim = None) -> Tensor:
@@ -73,17 +81,19 @@ def _variance_and_mean(name: str, x: Tensor, dim: Dim, correction: float, keepdi
 
 
 @takes_out
+@in_wide_steps
 def var_mean(
-    input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False, out: Any = None
+    input: Tensor, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1, out: Any = None
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The variance over ``dim``, divided by ``n - correction``, and the mean."""
-    return _variance_and_mean("var_mean", input, dim, correction, keepdim)
+    return _variance_and_mean("var_mean", input, *divided_by(dim, unbiased, correction), keepdim)
 
 
 @takes_out
+@in_wide_steps
 def std_mean(
-    input: Tensor, dim: Dim = None, *, correction: float = 1, keepdim: bool = False, out: Any = None
+    input: Tensor, dim: Dim = None, unbiased: bool | None = None, keepdim: bool = False, *, correction: float = 1, out: Any = None
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """The standard deviation over ``dim``, with ``n - correction`` in it, and the mean."""
-    spread, average = _variance_and_mean("std_mean", input, dim, correction, keepdim)
+    spread, average = _variance_and_mean("std_mean", input, *divided_by(dim, unbiased, correction), keepdim)
     return sqrt(spread), average

@@ -26,7 +26,7 @@ def _scaled(name: str, first: Any, x: Any, factor: Any) -> Any:
     whole = all(not isinstance(t, float) and not (isinstance(t, Tensor) and t.dtype.is_floating_point) for t in (first, x))
     if whole and isinstance(factor, float):
         raise DTypeError(f"{name}: whole numbers cannot be multiplied by {factor}; convert with .to(rasptorch.float32)")
-    return a.mul(x, factor)
+    return a.mul(x, factor) if isinstance(x, Tensor) or isinstance(factor, Tensor) else x * factor
 
 
 @converts_out

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from operator import index
 from typing import Any
 
 from ..autograd.node import Gradient, Node
@@ -134,11 +135,19 @@ def _strides_for(layout: Layout, shape: tuple[int, ...]) -> tuple[int, ...] | No
     return tuple(strides)
 
 
+def _whole(name: str, shape: tuple[Any, ...]) -> tuple[int, ...]:
+    """Sizes that are not all plain numbers: NumPy's serve as well."""
+    if any(isinstance(n, (bool, Tensor)) or not hasattr(n, "__index__") or n < -1 for n in shape):
+        raise ShapeError(f"{name}: sizes are whole numbers, or -1 for the one to work out, got {list(shape)}")
+    return tuple(index(n) for n in shape)
+
+
 def _wanted_shape(name: str, x: Tensor, size: Sequence[Any]) -> tuple[int, ...]:
     shape = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else tuple(size)
     for n in shape:
-        if isinstance(n, bool) or not isinstance(n, int) or n < -1:
-            raise ShapeError(f"{name}: sizes are whole numbers, or -1 for the one to work out, got {list(shape)}")
+        if type(n) is not int or n < -1:
+            shape = _whole(name, shape)
+            break
     if shape.count(-1) > 1:
         raise ShapeError(f"{name}: only one size can be -1, got {list(shape)}")
     if -1 in shape:
@@ -157,16 +166,16 @@ def _grad_reshape(n: Node, g: Tensor) -> tuple[Tensor]:
     return (reshape(g, n.attributes),)
 
 
-def reshape(input: Tensor, *size: Any) -> Tensor:
+def reshape(input: Tensor, *sizes: Any, shape: Any = None) -> Tensor:
     """The same elements in another shape; one size may be -1. A copy only where strides leave no other way."""
-    shape = _wanted_shape("reshape", input, size)
-    if shape == input.layout.shape:
+    wanted = _wanted_shape("reshape", input, sizes if shape is None else (shape,))
+    if wanted == input.layout.shape:
         return input
-    strides = _strides_for(input.layout, shape)
+    strides = _strides_for(input.layout, wanted)
     if strides is None:
         input = clone(input)
-        strides = contiguous_strides(shape)
-    return view(input, "reshape", shape, strides, input.offset, _grad_reshape, input.layout.shape)
+        strides = contiguous_strides(wanted)
+    return view(input, "reshape", wanted, strides, input.offset, _grad_reshape, input.layout.shape)
 
 
 def view_(x: Tensor, *size: Any) -> Tensor:
@@ -209,9 +218,12 @@ def _grad_permute(n: Node, g: Tensor) -> tuple[Tensor]:
     return (permute(g, *back),)
 
 
-def permute(input: Tensor, *dims: Any) -> Tensor:
-    """Dimensions in another order, each named once."""
-    order = dims[0] if len(dims) == 1 and isinstance(dims[0], (tuple, list)) else dims
+def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
+    """Dimensions in another order, each named once: numbers, or one sequence of them."""
+    if dims is not None:
+        order = tuple(dims)
+    elif len(order) == 1 and isinstance(order[0], (tuple, list)):
+        order = tuple(order[0])
     wanted = tuple(_axis("permute", d, input.ndim) for d in order)
     if sorted(wanted) != list(range(input.ndim)):
         raise ShapeError(f"permute: {list(order)} does not name each of the {input.ndim} dimensions once")
@@ -279,9 +291,10 @@ def _grad_expand(n: Node, g: Tensor) -> tuple[Tensor]:
     return (sum_to(g, n.attributes),)
 
 
-def expand(x: Tensor, *size: Any) -> Tensor:
+def expand(x: Tensor, *sizes: Any, size: Any = None) -> Tensor:
     """Dimensions of length 1 stretched without a copy; -1 keeps a length."""
-    wanted = tuple(size[0]) if len(size) == 1 and isinstance(size[0], (tuple, list)) else tuple(size)
+    given = sizes if size is None else (size,)
+    wanted = tuple(given[0]) if len(given) == 1 and isinstance(given[0], (tuple, list)) else tuple(given)
     lead = len(wanted) - x.ndim
     if lead < 0:
         raise ShapeError(f"expand: {list(wanted)} has fewer dimensions than shape {list(x.shape)}")

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..command import Program, Step
+from ..dtype import wrapped
 from . import functions
 from .record import check_index, stored_as_computed
 from .scratch import Arena
@@ -34,12 +35,19 @@ class Scalars:
 
     def __init__(self, program: Program, positions: Sequence[int]) -> None:
         self.registers = [np.zeros((), functions.register_dtype(d)) for d in program.scalars]
-        self._filled = list(zip(self.registers, positions, strict=True))
+        whole = [d for d in program.scalars if d.category == 1]
+        self._filled = list(zip(self.registers, positions, program.scalars, strict=True)) if whole else None
+        self._plain = list(zip(self.registers, positions, strict=True))
 
     def set(self, values: Sequence[float]) -> None:
         """``values`` are those of the whole batch."""
-        for register, position in self._filled:
-            register[()] = values[position]
+        if self._filled is None:
+            for register, position in self._plain:
+                register[()] = values[position]
+            return
+        for register, position, dtype in self._filled:
+            value = values[position]
+            register[()] = wrapped(value, dtype) if dtype.category == 1 else value
 
 
 class Evaluator:

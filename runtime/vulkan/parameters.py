@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from ..dtype import DType
+from ..dtype import DType, wrapped
 from . import functions
 from .spirv import Module, Op
 
@@ -46,12 +46,12 @@ def words_of(dtype: DType) -> int:
 def scalar_words(value: float, dtype: DType) -> list[int]:
     """A scalar as words: floats of less than 64 bits as float32, integers and booleans as int32."""
     if dtype.itemsize == 8:
-        kind: type[np.generic] = np.float64 if dtype.is_floating_point else np.int64
-        return [int(w) for w in np.array([value], kind).view(np.uint32)]
+        exact = np.array([value], np.float64) if dtype.is_floating_point else np.array([wrapped(value, dtype)], np.int64)
+        return [int(w) for w in exact.view(np.uint32)]
     if dtype.is_floating_point:
         with np.errstate(over="ignore"):
             return [int(np.array([value], np.float32).view(np.uint32)[0])]
-    return [int(value) & 0xFFFFFFFF]
+    return [int(value) & (0xFF if dtype.name == "uint8" else 0xFFFFFFFF)]
 
 
 class Scalars:
