@@ -44,7 +44,8 @@ def _adding(x: Array, out: Array) -> Callable[[], object]:
     return partial(execute, calls) if calls else partial(np.add.reduce, x, axis=-1, keepdims=True, out=out)
 
 
-ROW_KERNELS: dict[str, Callable[[Array, Array, Array, Array, Callable[[], object]], None]] = {"log_softmax": _log_softmax, "softmax": _softmax}
+Compute = Callable[[Array, Array, Array, Array, Callable[[], object]], None]
+ROW_KERNELS: dict[str, Compute] = {"log_softmax": _log_softmax, "softmax": _softmax}
 STEPS = 5  # passes over the rows: what `Pieces` is to count a piece as
 
 
@@ -80,7 +81,7 @@ class _Scratch:
         self._ends = np.empty((lines, 1), register)
         self._loaded = None if stored_as_computed(dtype) else np.empty((lines, columns), register)
 
-    def calls(self, compute: Callable[..., None], given: DType, x: Array, made: DType, out: Array) -> Sequence[Call]:
+    def calls(self, compute: Compute, given: DType, x: Array, made: DType, out: Array) -> Sequence[Call]:
         raised, ends = self._raised[: len(x)], self._ends[: len(x)]
         add = _adding(raised, ends)
         if self._loaded is None:
