@@ -6,6 +6,7 @@ import math
 
 from ..autograd.mode import no_grad
 from ..autograd.node import Node
+from ..runtime.errors import ShapeError
 from ..tensor import Tensor
 from .arithmetic import where
 from .dispatch import tape
@@ -25,9 +26,11 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
     """``x`` where positive, ``weight * x`` elsewhere; ``weight`` has one element, or one per entry of
     dimension 1.
     """
-    if weight.numel() != 1 and x.ndim > 1:
-        weight = weight.reshape(-1, *(1,) * (x.ndim - 2))
-    return where(x > 0, x, x * weight)
+    count = weight.numel()
+    if weight.ndim > 1 or count not in (1, x.shape[1] if x.ndim > 1 else 1):
+        raise ShapeError(f"prelu: weight is [1] or has one entry per channel of input {list(x.shape)}, got shape {list(weight.shape)}")
+    # One weight keeps the input's shape, also where that has no dimensions.
+    return where(x > 0, x, x * (weight.reshape(()) if count == 1 else weight.reshape(-1, *(1,) * (x.ndim - 2))))
 
 
 @in_given_precision

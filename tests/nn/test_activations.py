@@ -135,3 +135,10 @@ def test_what_is_refused() -> None:
         F.gelu(rt.ones(2), "sigmoid")
     with pytest.raises(ValueError, match="approximate"):
         nn.GELU("sigmoid")
+
+
+def test_prelu_of_other_channels(device: str) -> None:
+    compare(device, F.prelu, TF.prelu, array(), array(1, seed=1))
+    for shape, count in (((2, 3, 4), 4), ((3,), 3)):
+        with pytest.raises(rt.ShapeError, match=rf"one entry per channel of input \[{', '.join(map(str, shape))}\], got shape \[{count}\]"):
+            F.prelu(rt.ones(*shape, device=device), rt.ones(count, device=device))

@@ -1,4 +1,4 @@
-"""One step and ten steps of every optimiser with any options land where PyTorch's do; Muon where its definition says."""
+"""One step and ten steps of every optimiser with any options land where PyTorch's do."""
 
 from __future__ import annotations
 
@@ -37,6 +37,13 @@ OPTIONS: dict[str, dict[str, Any]] = {
         "lr": rate, "betas": betas, "eps": eps, "weight_decay": decay, "momentum_decay": st.sampled_from([0.0, 4e-3, 0.1]),
         "decoupled_weight_decay": flag, "maximize": flag,
     },
+}  # fmt: skip
+
+
+MUON: dict[str, Any] = {
+    "lr": rate, "weight_decay": decay, "momentum": below, "nesterov": flag, "ns_steps": st.integers(1, 5), "eps": st.just(1e-7),
+    "ns_coefficients": st.sampled_from([(3.4445, -4.775, 2.0315), (2.0, -1.5, 0.5)]),
+    "adjust_lr_fn": st.sampled_from([None, "original", "match_rms_adamw"]),
 }  # fmt: skip
 
 
@@ -179,6 +186,28 @@ def test_muon_as_pytorch(options: dict[str, Any], device: str) -> None:
     for p, q in zip(ours, theirs, strict=True):
         assert_close(p, q, 0.02, 0.02)
         assert_close(a.state[p]["momentum_buffer"], b.state[q]["momentum_buffer"], 1e-5, 1e-6)
+
+
+@settings(max_examples=8, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(options=st.fixed_dictionaries(MUON))
+def test_muon_with_any_options(options: dict[str, Any], device: str) -> None:
+    """PyTorch's without its rounding to bfloat16."""
+    rng = np.random.default_rng(2)
+    values = [rng.normal(size=s).astype(np.float32) for s in ((6, 4), (4, 6), (3, 3))]
+    ours = [nn.Parameter(rt.tensor(v, device=device)) for v in values]
+    theirs = [torch.nn.Parameter(torch.tensor(v)) for v in values]
+    a, b = optim.Muon(ours, **options), torch.optim.Muon(theirs, **options)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.Tensor, "bfloat16", torch.Tensor.clone)
+        for count in (1, 9):
+            steps(ours, theirs, a, b, count, count)
+            for k, (p, q) in enumerate(zip(ours, theirs, strict=True)):
+                assert_close(p, q, 1e-3, 1e-3, what=f"parameter {k} with {options}")
+
+
+def test_every_optimiser_is_in_a_table() -> None:
+    public = {name for name in optim.__all__ if isinstance(getattr(optim, name), type)} - {"Optimizer"}
+    assert public == {*OPTIONS, "Muon"}, public ^ {*OPTIONS, "Muon"}
 
 
 def test_muon_leaves_the_rest_to_adamw(device: str) -> None:

@@ -59,7 +59,9 @@ class ConstantLR(LRScheduler):
     def _next(self, group: Group, base: float) -> float:
         if self.last_epoch == 0:
             return float(group["lr"] * self.factor)
-        return float(group["lr"] / self.factor) if self.last_epoch == self.total_iters else group["lr"]
+        if self.last_epoch != self.total_iters:
+            return float(group["lr"])
+        return float(group["lr"] / self.factor) if self.factor else base  # what others made of the rate is lost in a factor of 0
 
     def _at(self, base: float) -> float:
         return base if self.last_epoch >= self.total_iters else base * self.factor
