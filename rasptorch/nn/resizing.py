@@ -9,11 +9,14 @@ from ..ops.precision import full
 from ..ops.resampling import resampled
 from ..ops.views import clone
 from ..runtime.errors import ShapeError
-from ..runtime.plan.resampling import AREA, CORNERS, LINEAR, NEAREST, NEAREST_EXACT
+from ..runtime.plan.resampling import AREA, CORNERS, CUBIC, CUBIC_CORNERS, LINEAR, NEAREST, NEAREST_EXACT
 from ..tensor import Tensor
 
-MODES = {"nearest": NEAREST, "nearest-exact": NEAREST_EXACT, "linear": LINEAR, "bilinear": LINEAR, "area": AREA}
-DIMS = {"linear": 1, "bilinear": 2}
+MODES = {
+    "nearest": NEAREST, "nearest-exact": NEAREST_EXACT, "linear": LINEAR, "bilinear": LINEAR, "bicubic": CUBIC, "area": AREA,
+}  # fmt: skip
+DIMS = {"linear": 1, "bilinear": 2, "bicubic": 2}
+ALIGNED = {LINEAR: CORNERS, CUBIC: CUBIC_CORNERS}
 
 
 def _sizes(
@@ -41,29 +44,33 @@ def _sizes(
 
 def interpolate(
     x: Tensor, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None, mode: str = "nearest",
-    align_corners: bool | None = None, recompute_scale_factor: bool | None = None,
+    align_corners: bool | None = None, recompute_scale_factor: bool | None = None, antialias: bool = False,
 ) -> Tensor:  # fmt: skip
     """``[n, c, length]`` or ``[n, c, height, width]`` with other sizes, given as such or by factors (rounded down).
 
-    ``mode``: ``nearest``, ``nearest-exact`` (as Pillow has it), ``linear`` (three dimensions), ``bilinear`` (four) or ``area`` (means of
-    what a place covers). With ``align_corners`` the first and last places of input and output meet; only for the linear modes.
+    ``mode``: ``nearest``, ``nearest-exact`` (as Pillow has it), ``linear`` (three dimensions), ``bilinear`` or ``bicubic`` (four), or
+    ``area`` (means of what a place covers). With ``align_corners`` the first and last places of input and output meet; only for the linear
+    modes and the cubic one. The cubic's constant is -0.75, as PyTorch's; its values may be larger than any in the input. ``antialias`` is
+    refused.
     """
     if mode not in MODES:
         raise ValueError(f"interpolate: mode is one of {', '.join(MODES)}, got {mode!r}")
     if x.ndim not in (3, 4) or DIMS.get(mode, x.ndim - 2) != x.ndim - 2:
-        wanted = {"linear": "[n, c, length]", "bilinear": "[n, c, height, width]"}.get(mode, "[n, c, length] or [n, c, height, width]")
+        wanted = {1: "[n, c, length]", 2: "[n, c, height, width]"}.get(DIMS.get(mode, 0), "[n, c, length] or [n, c, height, width]")
         raise ShapeError(f"interpolate: mode {mode!r} takes {wanted}, got shape {list(x.shape)}")
     if align_corners is not None and mode not in DIMS:
-        raise ValueError(f"interpolate: align_corners is for the modes linear and bilinear, got mode={mode!r}")
+        raise ValueError(f"interpolate: align_corners is for the modes linear, bilinear and bicubic, got mode={mode!r}")
+    if antialias:
+        raise NotImplementedError("interpolate: there is no antialias; mode='area' takes the means of what a place covers")
     sizes, factors = _sizes(x, size, scale_factor, recompute_scale_factor)
     x = x if mode == "area" else full(x)  # inside autocast; pooling, which this is, stays in 16 bits
-    how = CORNERS if align_corners else MODES[mode]
+    how = ALIGNED[MODES[mode]] if align_corners else MODES[mode]
     out = x
     for axis, (n, factor) in reversed(list(enumerate(zip(sizes, factors, strict=True), 2))):
         own = x.shape[axis]
-        if n == own and (factor in (None, 1.0) or how in (CORNERS, AREA)):
+        if n == own and (factor in (None, 1.0) or how in (CORNERS, CUBIC_CORNERS, AREA)):
             continue  # every place takes itself
-        if how == CORNERS:
+        if how in (CORNERS, CUBIC_CORNERS):
             scale = (own - 1) / (n - 1) if n > 1 else 0.0
         else:
             scale = own / n if factor is None else 1.0 / factor

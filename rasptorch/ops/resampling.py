@@ -1,4 +1,4 @@
-"""Another number of places along one dimension: nearest, linear, or means of what a place covers."""
+"""Another number of places along one dimension: nearest, linear, cubic, or means of what a place covers."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..dtype import DType
 from ..plan.plan import ShaderKernel
-from ..plan.resampling import AREA, CORNERS, LINEAR, NEAREST_EXACT, Resampling
+from ..plan.resampling import AREA, CORNERS, CUBIC, CUBIC_CORNERS, CURVE, LINEAR, NEAREST_EXACT, Resampling
 from . import functions
 from .record import Binding, Runner, Workers
 
@@ -24,9 +24,25 @@ def _area(how: Resampling) -> list[tuple[int, int]]:
     return [(place * n // m, -(-(place + 1) * n // m)) for place in range(m)]
 
 
+def _cubic(how: Resampling, register: type[Any]) -> list[Share]:
+    """Four source places each, the weights those of a cubic through the two in the middle."""
+    scale, a, one = register(how.scale), register(CURVE), register(1)
+    place = np.arange(how.target, dtype=register)
+    position = place * scale if how.mode == CUBIC_CORNERS else (place + register(0.5)) * scale - register(0.5)
+    first = np.floor(position)
+    part = position - first
+    near = [((a + 2) * x - (a + 3)) * x * x + one for x in (part, one - part)]
+    far = [((a * x - 5 * a) * x + 8 * a) * x - 4 * a for x in (part + one, register(2) - part)]
+    at = first.astype(np.int64)
+    weights = (far[0], near[0], near[1], far[1])
+    return [(np.clip(at + k - 1, 0, how.source - 1), weight.astype(register)) for k, weight in enumerate(weights)]
+
+
 def _shares(how: Resampling, dtype: DType) -> list[Share]:
     """What each target place takes; in each share source places never decrease."""
     last = how.source - 1
+    if how.mode in (CUBIC, CUBIC_CORNERS):
+        return _cubic(how, functions.register_dtype(dtype).type)
     if how.mode in (LINEAR, CORNERS):
         register = functions.register_dtype(dtype).type
         place, scale = np.arange(how.target, dtype=register), register(how.scale)
@@ -43,7 +59,10 @@ def _shares(how: Resampling, dtype: DType) -> list[Share]:
 
 def _forward(x: Array, shares: list[Share]) -> Array:
     parts = [x[:, at] if weight is None else x[:, at] * weight[:, None] for at, weight in shares]
-    return parts[0] if len(parts) == 1 else parts[0] + parts[1]
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    return total
 
 
 def _backward(g: Array, shares: list[Share], total: Array) -> None:

@@ -14,7 +14,7 @@ from ..division import division
 from ..driver import Traits
 from ..dtype import DType
 from ..plan.plan import ShaderKernel
-from ..plan.resampling import AREA, CORNERS, LINEAR, NEAREST_EXACT, Resampling
+from ..plan.resampling import AREA, CORNERS, CUBIC, CUBIC_CORNERS, CURVE, LINEAR, NEAREST_EXACT, WEIGHED, Resampling
 from . import functions
 from .access import Abilities
 from .descriptors import NO_FORMAT
@@ -23,6 +23,7 @@ from .division import divided
 from .operands import Words, bindings_of, reads_texels, tensors_of, texel_format
 from .parameters import Parameters, load_scalar, scalar_words
 from .spirv import Module, Op
+from .spirv_numbers import Ext
 from .values import Value
 
 LOCAL = 64
@@ -48,7 +49,7 @@ def resampling_of(kernel: ShaderKernel) -> Resampling:
 
 def computed(dtype: DType, mode: str) -> DType:
     """What places are computed in, as PyTorch does it."""
-    return dt.float64 if dtype is dt.float64 and mode in (LINEAR, CORNERS) else dt.float32
+    return dt.float64 if dtype is dt.float64 and mode in WEIGHED else dt.float32
 
 
 def key_of(kernel: ShaderKernel, traits: Traits) -> ResampleKey:
@@ -104,6 +105,24 @@ class Shares:
         first = position.convert(m.u32)
         return (first < last).select(first, last), first.like(1), None
 
+    def taps(self, place: int) -> list[tuple[Value, Value]]:
+        """For target ``place`` in the cubic modes: four source places, which may be the same at the edges, and the weight of each."""
+        m, last, a = self._m, self._source - 1, CURVE
+        along = Value(m, place).convert(m.f32).convert(self._scale.type)
+        position = along * self._scale if self._mode == CUBIC_CORNERS else (along + 0.5) * self._scale - 0.5
+        first = position.ext(Ext.Floor)
+        part = position - first
+        rest = 1.0 - part
+        near = [(x * (a + 2) - (a + 3)) * x * x + 1.0 for x in (part, rest)]
+        far = [((x * a - 5 * a) * x + 8 * a) * x - 4 * a for x in (part + 1.0, rest + 1.0)]
+        start = (first + 1.0).convert(m.u32)  # positions begin at -1/2: two more than the first place's number, never negative
+        made = []
+        for k, weight in enumerate((far[0], near[0], near[1], far[1])):
+            at = start + k
+            at = (at < 2).select(at.like(2), at) - 2
+            made.append(((at < last).select(at, last), weight.convert(self._register)))
+        return made
+
     def candidates(self, place: int) -> tuple[int, int]:
         """Target places (first, one after the last) among which are all that take source ``place``."""
         m, at = self._m, Value(self._m, place).convert(self._m.f32)
@@ -112,8 +131,9 @@ class Shares:
         else:
             scale = self._scale.convert(m.f32)
             ratio = 1.0 / (scale < 1e-30).select(1e-30, scale)
-        low = (at - 1.0) * ratio - MARGIN
-        high = (at + 2.0) * ratio + (MARGIN + 1)
+        reach = 2.0 if self._mode in (CUBIC, CUBIC_CORNERS) else 1.0
+        low = (at - reach) * ratio - MARGIN
+        high = (at + (reach + 1.0)) * ratio + (MARGIN + 1)
         low = (low < 0.0).select(0.0, low)
         most = self._target.convert(m.f32)
         low, high = (low < most).select(low, most), (high < most).select(high, most)
@@ -145,11 +165,10 @@ def emit(key: ResampleKey, abilities: Abilities) -> bytes:
         if key.adjoint:
             low, high = shares.candidates(place)
             with m.loop(low, high, m.u(1)) as candidate:
-                first, count, weights = shares.of(candidate)
-                offset = Value(m, m.op(Op.ISub, m.u32, place, first.id))
-                with m.if_((offset < count).id):
-                    weight = (offset.equals(0)).select(weights[0], weights[1]) if isinstance(weights, list) else weights
-                    _add(m, total, _weighed(load(candidate), weight, key.mode))
+                _come_back(m, key.mode, shares, place, candidate, load, total)
+        elif key.mode in (CUBIC, CUBIC_CORNERS):
+            for at, share in shares.taps(place):
+                _add(m, total, load(at.id) * share)
         elif key.mode == AREA:
             first, count, weights = shares.of(place)
             assert isinstance(weights, Value)
@@ -161,6 +180,19 @@ def emit(key: ResampleKey, abilities: Abilities) -> bytes:
             m.set(total, _taken(m, load, first, count, weights).id)
         tensors[1].store(m.add(start_out, number), functions.round_to(m, key.dtype, m.get(total)))
     return m.finish()
+
+
+def _come_back(m: Module, mode: str, shares: Shares, place: int, candidate: int, load: Callable[[int], Value], total: int) -> None:
+    """Add what target place ``candidate`` took of source place ``place``."""
+    if mode in (CUBIC, CUBIC_CORNERS):
+        taken = [(at.equals(Value(m, place))).select(weight, 0.0) for at, weight in shares.taps(candidate)]
+        _add(m, total, load(candidate) * (taken[0] + taken[1] + taken[2] + taken[3]))
+        return
+    first, count, weights = shares.of(candidate)
+    offset = Value(m, m.op(Op.ISub, m.u32, place, first.id))
+    with m.if_((offset < count).id):
+        weight = (offset.equals(0)).select(weights[0], weights[1]) if isinstance(weights, list) else weights
+        _add(m, total, _weighed(load(candidate), weight, mode))
 
 
 def _add(m: Module, total: int, value: Value) -> None:

@@ -119,13 +119,13 @@ def _zero_pad(d: Draw) -> Case:
 
 def _upsample(d: Draw) -> Case:
     dims = d.number(1, 2)
-    modes = ("nearest", "nearest-exact", "area", "linear") if dims == 1 else ("nearest", "nearest-exact", "area", "bilinear")
+    modes = ("nearest", "nearest-exact", "area", "linear") if dims == 1 else ("nearest", "nearest-exact", "area", "bilinear", "bicubic")
     shape, options = (d.number(), d.number(), *d.numbers(dims, 2, 7)), {"mode": d.of(*modes)}
     if d.flag():
         options["size"] = d.numbers(dims, 1, 12)
     else:
         options |= {"scale_factor": tuple(d.of(0.5, 1.0, 1.6, 2.0, 3) for _ in range(dims)), "recompute_scale_factor": d.of(None, True)}
-    if "linear" in options["mode"]:
+    if options["mode"] in ("linear", "bilinear", "bicubic"):
         options["align_corners"] = d.of(None, False, True)
     return Case((), options, (d.array(*shape),))
 

@@ -20,13 +20,13 @@ from tests.support.counting import counting
 from .both import array, compare
 
 TORCH = torch.nn.functional
-LINEAR = {1: "linear", 2: "bilinear"}
+SMOOTH = {1: ["linear"], 2: ["bilinear", "bicubic"]}
 
 
 @st.composite
 def resizings(draw: st.DrawFn) -> tuple[tuple[int, ...], dict[str, Any]]:
     dims = draw(st.integers(1, 2))
-    mode = draw(st.sampled_from(["nearest", "nearest-exact", "area", LINEAR[dims]]))
+    mode = draw(st.sampled_from(["nearest", "nearest-exact", "area", *SMOOTH[dims]]))
     shape = (draw(st.integers(1, 2)), 2, *(draw(st.integers(1, 12)) for _ in range(dims)))
     options: dict[str, Any] = {"mode": mode}
     if draw(st.booleans()):
@@ -36,7 +36,7 @@ def resizings(draw: st.DrawFn) -> tuple[tuple[int, ...], dict[str, Any]]:
         fitting = [[f for f in factors if int(n * f) >= 1] for n in shape[2:]]
         options["scale_factor"] = tuple(draw(st.sampled_from(some)) for some in fitting)
         options["recompute_scale_factor"] = draw(st.sampled_from([None, True]))
-    if mode == LINEAR[dims]:
+    if mode in SMOOTH[dims]:
         options["align_corners"] = draw(st.booleans())
     return shape, options
 
@@ -49,20 +49,22 @@ def test_random_sizes(case: Any, device: str) -> None:
 
 
 @pytest.mark.every_driver
-@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "area", "bilinear", "corners"])
+@pytest.mark.parametrize("mode", ["nearest", "nearest-exact", "area", "bilinear", "bilinear corners", "bicubic", "bicubic corners"])
 def test_every_mode_and_its_derivatives(mode: str, device: str) -> None:
-    options = {"mode": "bilinear", "align_corners": True} if mode == "corners" else {"mode": mode}
+    options: dict[str, Any] = {"mode": mode.split()[0], "align_corners": True} if "corners" in mode else {"mode": mode}
     x = array(2, 3, 4, 5)
     for size in ((5, 12), (3, 3), (1, 7), (4, 5)):
         compare(device, lambda x, s=size: F.interpolate(x, s, **options), lambda x, s=size: TORCH.interpolate(x, s, **options), x)
-    if mode not in ("bilinear", "corners"):
+    if mode[:2] != "bi":
         compare(device, lambda x: F.interpolate(x, 8, mode=mode), lambda x: TORCH.interpolate(x, 8, mode=mode), array(2, 3, 5))
 
 
-@pytest.mark.parametrize("mode", ["nearest", "area", "bilinear"])
+@pytest.mark.parametrize("mode", ["nearest", "area", "bilinear", "bicubic"])
 def test_central_differences(mode: str) -> None:
     x = rt.tensor(array(1, 2, 4, 5), dtype=rt.float64, requires_grad=True)
     gradcheck(lambda x: F.interpolate(x, (6, 3), mode=mode), [x])
+    if mode[:2] == "bi":
+        gradcheck(lambda x: F.interpolate(x, (6, 3), mode=mode, align_corners=True), [x])
 
 
 def test_special_values_stay_where_they_are(device: str) -> None:
@@ -76,16 +78,29 @@ def test_special_values_stay_where_they_are(device: str) -> None:
 def test_small_dtypes(device: str, dtype: str) -> None:
     x = rt.tensor(array(2, 3, 5, 6), dtype=dtype, device=device)
     wide = torch.tensor(x.to("float32").numpy())
-    for mode in ("nearest", "bilinear", "area"):
+    for mode in ("nearest", "bilinear", "bicubic", "area"):
         assert_close(F.interpolate(x, (9, 4), mode=mode), TORCH.interpolate(wide, (9, 4), mode=mode), check_dtype=False)
 
 
-def test_a_kernel_per_axis(device: str) -> None:
-    x = rt.tensor(array(2, 3, 8, 8), device=device)
+@pytest.mark.parametrize("mode", ["bilinear", "bicubic"])
+def test_a_kernel_per_axis(mode: str, device: str) -> None:
+    x = rt.tensor(array(2, 3, 8, 8), device=device, requires_grad=True)
+    g = rt.tensor(array(2, 3, 16, 16), device=device)
     for _ in range(2):
-        with counting(device) as n:
-            F.interpolate(x, scale_factor=2, mode="bilinear").numpy()
-    assert n.dispatches == 2
+        with counting(device) as forward:
+            out = F.interpolate(x, scale_factor=2, mode=mode)
+            out.detach().numpy()
+        with counting(device) as back:
+            rt.autograd.grad(out, x, g)[0].numpy()
+    assert (forward.dispatches, back.dispatches) == (2, 2)
+
+
+def test_cubic_gradients_come_from_everywhere(device: str) -> None:
+    """Far apart, side by side, and at edges where one place stands for several; also without corners to align."""
+    for shape, size in (((1, 1, 1, 1), (5, 3)), ((1, 2, 2, 3), (37, 1)), ((2, 1, 40, 31), (3, 2)), ((1, 1, 9, 2), (9, 64))):
+        for corners in (False, True):
+            how = {"size": size, "mode": "bicubic", "align_corners": corners}
+            compare(device, lambda x, h=how: F.interpolate(x, **h), lambda x, h=how: TORCH.interpolate(x, **h), array(*shape), second=False)
 
 
 def test_pixels_are_shuffled_and_back(device: str) -> None:
@@ -98,7 +113,8 @@ def test_pixels_are_shuffled_and_back(device: str) -> None:
 
 LAYERS = [
     lambda m: m.Upsample(scale_factor=2), lambda m: m.Upsample((9, 4), mode="bilinear", align_corners=True),
-    lambda m: m.Upsample(scale_factor=(1.5, 2), mode="bilinear"), lambda m: m.PixelShuffle(2), lambda m: m.PixelUnshuffle(2),
+    lambda m: m.Upsample(scale_factor=(1.5, 2), mode="bilinear"), lambda m: m.Upsample(scale_factor=3, mode="bicubic", align_corners=True),
+    lambda m: m.PixelShuffle(2), lambda m: m.PixelUnshuffle(2),
     lambda m: m.ZeroPad2d(1), lambda m: m.ZeroPad2d((1, 2, -1, 3)),
 ]  # fmt: skip
 
@@ -113,13 +129,17 @@ def test_layers(made: Any) -> None:
 
 def test_what_does_not_fit_is_named() -> None:
     x = rt.zeros(2, 4, 4, 6)
-    with pytest.raises(ValueError, match="mode is one of nearest.*got 'bicubic'"):
-        F.interpolate(x, 3, mode="bicubic")
+    with pytest.raises(ValueError, match="mode is one of nearest.*got 'cubic'"):
+        F.interpolate(x, 3, mode="cubic")
+    with pytest.raises(rt.ShapeError, match=r"mode 'bicubic' takes \[n, c, height, width\], got shape \[4, 4, 6\]"):
+        F.interpolate(x[0], 3, mode="bicubic")
+    with pytest.raises(NotImplementedError, match="no antialias; mode='area'"):
+        F.interpolate(x, 3, mode="bicubic", antialias=True)
     with pytest.raises(ValueError, match="give one of size and scale_factor, got size=3 and scale_factor=2"):
         F.interpolate(x, 3, 2)
     with pytest.raises(rt.ShapeError, match=r"mode 'linear' takes \[n, c, length\], got shape \[2, 4, 4, 6\]"):
         F.interpolate(x, 3, mode="linear")
-    with pytest.raises(ValueError, match="align_corners is for the modes linear and bilinear, got mode='nearest'"):
+    with pytest.raises(ValueError, match="align_corners is for the modes linear, bilinear and bicubic, got mode='nearest'"):
         F.upsample(x, 3, align_corners=True)
     with pytest.raises(rt.ShapeError, match=r"size=\(1, 2, 3\)"):
         F.interpolate(x, (1, 2, 3))

@@ -11,7 +11,7 @@ from rasptorch.runtime import dtype as dt
 from rasptorch.runtime.command import Program, step
 from rasptorch.runtime.division import division
 from rasptorch.runtime.dtype import DType
-from rasptorch.runtime.plan.resampling import AREA, CORNERS, LINEAR, NEAREST, NEAREST_EXACT
+from rasptorch.runtime.plan.resampling import AREA, CORNERS, CUBIC, CUBIC_CORNERS, LINEAR, NEAREST, NEAREST_EXACT
 from rasptorch.runtime.vulkan import convolution, pooling, resampling
 from rasptorch.runtime.vulkan.access import Abilities, texel_formats
 from rasptorch.runtime.vulkan.convolution_tiles import ConvTile
@@ -53,7 +53,7 @@ def test_pooling_and_resampling_are_valid(dtype: DType, abilities: Abilities, va
         for shader in (pooling.FORWARD, pooling.BACK, pooling.PICK):
             formats = (format_,) if shader == pooling.FORWARD else (format_, numbers)
             valid(pooling.emit(pooling.PoolKey(shader, dtype, (0, 1, 2), formats), abilities))
-        for mode, adjoint in itertools.product((NEAREST, NEAREST_EXACT, LINEAR, CORNERS, AREA), (False, True)):
+        for mode, adjoint in itertools.product((NEAREST, NEAREST_EXACT, LINEAR, CORNERS, CUBIC, CUBIC_CORNERS, AREA), (False, True)):
             key = resampling.ResampleKey(dtype, mode, adjoint, (0, 1), (format_,))
             valid(resampling.emit(key, abilities))
 
