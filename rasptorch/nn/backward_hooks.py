@@ -1,13 +1,12 @@
-"""Hooks that see the gradients of a module's inputs and outputs."""
+"""Hooks that see, and may replace, the gradients of a module's inputs and outputs."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from ..autograd.function import Context, Function
 from ..autograd.mode import recording
-from ..autograd.node import Node
-from ..ops.views import view
 from ..tensor import Tensor
 
 if TYPE_CHECKING:
@@ -17,87 +16,94 @@ if TYPE_CHECKING:
 Gradients = tuple[Tensor | None, ...]
 
 
-def _wants(x: Any) -> bool:
-    return isinstance(x, Tensor) and x.requires_grad
+class _Passing(Function):
+    """Tensors as they are; their gradients come back all at once (None where there is none) and go through ``passed``."""
+
+    @staticmethod
+    def forward(ctx: Context, passed: Callable[[Gradients], Gradients], *tensors: Tensor) -> tuple[Tensor, ...]:
+        ctx.set_materialize_grads(False)
+        ctx.passed = passed  # type: ignore[attr-defined]  # any attribute may be set
+        return tensors
+
+    @staticmethod
+    def backward(ctx: Context, *gradients: Tensor | None) -> Gradients:
+        return (None, *ctx.passed(gradients))  # type: ignore[attr-defined]  # see forward
 
 
-def _marked(x: Tensor, passed: Callable[[Tensor], Tensor]) -> Tensor:
-    """The same tensor as a new place on the tape, where its gradient goes through ``passed``."""
+def _marked(values: Sequence[Any], passed: Callable[[Gradients], Gradients]) -> tuple[list[Any], list[int]]:
+    """``values`` with the tensors among them that require gradients at a new place on the tape; which these are."""
+    which = [k for k, x in enumerate(values) if isinstance(x, Tensor) and x.requires_grad] if recording.get() else []
+    made = list(values)
+    if which:
+        for k, x in zip(which, _Passing.apply(passed, *(values[k] for k in which)), strict=True):
+            made[k] = x
+    return made, which
 
-    def gradient(node: Node, g: Tensor) -> tuple[Tensor]:
-        return (passed(g),)
 
-    out = view(x, "module", x.shape, x.layout.strides, x.offset, gradient)
-    if out.node is not None:
-        out.node.foreign = True  # users' code sees the gradient, and may hold on to it
-    return out
+def _spread(gradients: Gradients, which: Sequence[int], count: int) -> Gradients:
+    """One for each value, None for those without."""
+    found = dict(zip(which, gradients, strict=True))
+    return tuple(found.get(k) for k in range(count))
 
 
 class HookedCall:
-    """One call of a module with backward hooks: gathers gradients until those of all inputs are there."""
+    """One call of a module with backward hooks: passes on what comes back to its outputs, and then what comes back to its inputs."""
 
-    def __init__(self, module: Module, hooks: Sequence[Hook]) -> None:
+    def __init__(self, module: Module, hooks: Sequence[Hook], before: Sequence[Hook]) -> None:
         self._module = module
         self._hooks = hooks
-        self._inputs: list[Tensor | None] = []
-        self._outputs: list[Tensor | None] = []
-        self._missing = self._unseen = 0
+        self._before = before
+        self._inputs: list[int] = []
+        self._outputs: list[int] = []
+        self._sizes = 0, 0
+        self._seen: Gradients | None = None  # the outputs' gradients, while those of the inputs are on their way
 
     def enter(self, args: tuple[Any, ...]) -> tuple[Any, ...]:
         """The arguments, those with gradients marked."""
-        self._inputs = [None] * len(args)
-        if not recording.get():
-            return args
-        self._missing = sum(map(_wants, args))
-        return tuple(_marked(x, self._arrival(k)) if _wants(x) else x for k, x in enumerate(args))
+        marked, self._inputs = _marked(args, self._entered)
+        self._sizes = len(args), 0
+        return tuple(marked)
 
     def leave(self, out: Any) -> Any:
         """The result, its tensors marked: one tensor, or a tuple or list with tensors in it."""
         several = isinstance(out, (tuple, list))
-        outs = list(out) if several else [out]
-        self._outputs = [None] * len(outs)
-        if recording.get():
-            self._unseen = sum(map(_wants, outs))
-            outs = [_marked(x, self._departure(k)) if _wants(x) else x for k, x in enumerate(outs)]
+        outs, self._outputs = _marked(out if several else [out], self._left)
+        self._sizes = self._sizes[0], len(outs)
         if not several:
             return outs[0]
         return type(out)._make(outs) if hasattr(out, "_make") else type(out)(outs)
 
-    def _departure(self, number: int) -> Callable[[Tensor], Tensor]:
-        def passed(g: Tensor) -> Tensor:
-            self._outputs[number] = g
-            self._unseen -= 1
-            if self._missing == self._unseen == 0:
-                self._call()
-            return g
+    def _changed(self, gradients: Gradients, made: Any, what: str) -> Gradients:
+        """What a hook returned in place of ``gradients``."""
+        if made is None:
+            return gradients
+        found: Gradients = made if isinstance(made, tuple) else (made,)
+        if len(found) != len(gradients):
+            name = type(self._module).__name__
+            raise RuntimeError(f"{name}: a backward hook returned {len(found)} gradients in place of {what}, which is {len(gradients)}")
+        return found
 
-        return passed
-
-    def _arrival(self, number: int) -> Callable[[Tensor], Tensor]:
-        def passed(g: Tensor) -> Tensor:
-            self._inputs[number] = g
-            arrived = [x for x in self._inputs if x is not None]
-            if len(arrived) < self._missing:
-                return g
-            changed = self._call()
-            if changed is None:
-                return g
-            if len(arrived) > 1:
-                raise RuntimeError(
-                    f"{type(self._module).__name__}: a backward hook can replace the gradient of one input, and "
-                    f"{len(arrived)} have one here; put hooks on the tensors (Tensor.register_hook)"
-                )
-            found = changed[number]
-            return g if found is None else found
-
-        return passed
-
-    def _call(self) -> Gradients | None:
-        """Call the hooks; what they made of the inputs' gradients, None if nothing was changed."""
-        changed = None
+    def _left(self, gradients: Gradients) -> Gradients:
+        """The outputs' gradients are there."""
+        seen = _spread(gradients, self._outputs, self._sizes[1])
+        for hook in self._before:
+            seen = self._changed(seen, hook(self._module, seen), "grad_output")
+        if self._inputs:
+            self._seen = seen
+            return tuple(seen[k] for k in self._outputs)
+        nothing: Gradients = (None,) * self._sizes[0]
         for hook in self._hooks:
-            inputs = tuple(self._inputs) if changed is None else changed
-            made = hook(self._module, inputs, tuple(self._outputs))
-            if made is not None:
-                changed = made if isinstance(made, tuple) else (made,)
-        return changed
+            made = hook(self._module, nothing, seen)
+            if made is not None and any(g is not None for g in (made if isinstance(made, tuple) else (made,))):
+                raise RuntimeError(f"{type(self._module).__name__}: a backward hook returned gradients for inputs that require none")
+        return tuple(seen[k] for k in self._outputs)
+
+    def _entered(self, gradients: Gradients) -> Gradients:
+        """The inputs' gradients are there."""
+        seen, self._seen = self._seen, None
+        if seen is None:  # they did not come through the outputs
+            return gradients
+        found = _spread(gradients, self._inputs, self._sizes[0])
+        for hook in self._hooks:
+            found = self._changed(found, hook(self._module, found, seen), "grad_input")
+        return tuple(found[k] for k in self._inputs)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from ..autograd.mode import no_grad
+from ..ops.creation import device_of, empty
 from ..ops.transfer import destination
 from ..ops.transfer import to as moved
 from ..runtime import dtype as dt
@@ -15,9 +16,10 @@ from .forward_hooks import added, changed_arguments, wants_kwargs
 from .hooks import Hook, RemovableHandle
 from .naming import check_name, described
 from .parameter import Parameter, rebind
-from .state import LoadResult, load_into, save_into
+from .state import STATE_HOOKS, LoadResult, load_into, save_into
 
 M = TypeVar("M", bound="Module")
+TABLES = ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks", "_backward_pre_hooks")
 
 
 class Module:
@@ -35,12 +37,15 @@ class Module:
     _forward_hooks: dict[int, Hook]
     _forward_pre_hooks: dict[int, Hook]
     _backward_hooks: dict[int, Hook]
+    _backward_pre_hooks: dict[int, Hook]
+    _state_hooks: dict[str, dict[int, Hook]]
 
     def __init__(self) -> None:
         set_plain = super().__setattr__
         set_plain("training", True)
-        for name in ("_parameters", "_buffers", "_modules", "_forward_hooks", "_forward_pre_hooks", "_backward_hooks"):
+        for name in TABLES:
             set_plain(name, {})
+        set_plain("_state_hooks", {kind: {} for kind in STATE_HOOKS})
         set_plain("_transient", set())
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -50,8 +55,8 @@ class Module:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         for hook in tuple(self._forward_pre_hooks.values()):
             args, kwargs = changed_arguments(hook, self, args, kwargs)
-        if self._backward_hooks:
-            call = HookedCall(self, tuple(self._backward_hooks.values()))
+        if self._backward_hooks or self._backward_pre_hooks:
+            call = HookedCall(self, tuple(self._backward_hooks.values()), tuple(self._backward_pre_hooks.values()))
             out = call.leave(self.forward(*call.enter(args), **kwargs))
         else:
             out = self.forward(*args, **kwargs)
@@ -169,10 +174,37 @@ class Module:
     def register_full_backward_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
         """Call ``hook(module, grad_input, grad_output)`` when the gradients of all positional arguments that
         require them are there (when those of the results are, if none does). Both are tuples with None where
-        there is no gradient. What it returns, if not None, replaces ``grad_input``; that works where one
-        argument has a gradient.
+        there is no gradient. What it returns, if not None, replaces ``grad_input``.
         """
         return added(self._backward_hooks, hook, prepend, False)
+
+    def register_full_backward_pre_hook(self, hook: Hook, prepend: bool = False) -> RemovableHandle:
+        """Call ``hook(module, grad_output)`` when the gradients of the results are there, before the module's own are computed.
+        What it returns, if not None, replaces ``grad_output``.
+        """
+        return added(self._backward_pre_hooks, hook, prepend, False)
+
+    def register_state_dict_pre_hook(self, hook: Hook) -> RemovableHandle:
+        """Call ``hook(module, prefix, keep_vars)`` before this module's part of a ``state_dict`` is made."""
+        return RemovableHandle(self._state_hooks["before saving"], hook)
+
+    def register_state_dict_post_hook(self, hook: Hook) -> RemovableHandle:
+        """Call ``hook(module, state_dict, prefix, local_metadata)`` when this module's part of a ``state_dict`` is in it. It changes the
+        dictionary in place and returns None.
+        """
+        return RemovableHandle(self._state_hooks["after saving"], hook)
+
+    def register_load_state_dict_pre_hook(self, hook: Hook) -> RemovableHandle:
+        """Call ``hook(module, state_dict, prefix, local_metadata, strict, missing_keys, unexpected_keys, error_msgs)`` before a
+        ``load_state_dict`` looks at this module. It may change the dictionary, which is a copy, and add to the lists.
+        """
+        return RemovableHandle(self._state_hooks["before loading"], hook)
+
+    def register_load_state_dict_post_hook(self, hook: Hook) -> RemovableHandle:
+        """Call ``hook(module, incompatible_keys)`` when values are loaded, for the parts before the whole. It may change the two lists
+        in place, before ``strict`` looks at them, and returns None.
+        """
+        return RemovableHandle(self._state_hooks["after loading"], hook)
 
     # -- walking ---------------------------------------------------------------------------------------------
     def named_modules(
@@ -302,9 +334,9 @@ class Module:
         """Drop every gradient, or with ``set_to_none=False`` overwrite it with zeros."""
         clear_gradients(self.parameters(), set_to_none)
 
-    def _convert(self: M, change: Callable[[Tensor], Tensor]) -> M:
+    def _convert(self: M, change: Callable[[Tensor], Tensor], recurse: bool = True) -> M:
         with no_grad():
-            for module in self.modules():
+            for module in self.modules() if recurse else [self]:
                 for parameter in module._parameters.values():
                     if parameter is not None:
                         rebind(parameter, change(parameter.detach()))
@@ -330,6 +362,13 @@ class Module:
         return self._convert(
             lambda x: moved(x, device=device, dtype=wanted if x.dtype.is_floating_point else None)
         )
+
+    def to_empty(self: M, *, device: Any, recurse: bool = True) -> M:
+        """New memory on ``device``, its values undefined, for all parameters and buffers (without ``recurse``: for this module's own).
+        Returns the module. Nothing is moved and nothing waited for.
+        """
+        place = device_of(device)
+        return self._convert(lambda x: empty(x.shape, dtype=x.dtype, device=place), recurse)
 
     def cpu(self: M) -> M:
         """``to("cpu")``."""
@@ -372,7 +411,8 @@ class Module:
 
         Raises `StateDictError` that lists every missing, unexpected and mismatched key; without ``strict``
         only mismatched shapes are errors, and what is returned names the missing and unexpected ones. Nothing
-        is changed when it raises.
+        is changed when it raises, unless there are hooks to be called after loading: those see the new values
+        and may forgive keys, so missing and unexpected ones are an error after that.
         """
         return load_into(self, state_dict, strict, assign)
 

@@ -29,8 +29,11 @@ def prelu(x: Tensor, weight: Tensor) -> Tensor:
     count = weight.numel()
     if weight.ndim > 1 or count not in (1, x.shape[1] if x.ndim > 1 else 1):
         raise ShapeError(f"prelu: weight is [1] or has one entry per channel of input {list(x.shape)}, got shape {list(weight.shape)}")
-    # One weight keeps the input's shape, also where that has no dimensions.
-    return where(x > 0, x, x * (weight.reshape(()) if count == 1 else weight.reshape(-1, *(1,) * (x.ndim - 2))))
+    if count != 1:
+        weight = weight.reshape(-1, *(1,) * (x.ndim - 2))
+    elif x.ndim == 0:
+        weight = weight.reshape(())
+    return where(x > 0, x, x * weight)
 
 
 @in_given_precision

@@ -18,6 +18,7 @@ from ..runtime.device import Device
 from ..runtime.errors import RasptorchError
 from ..runtime.stream import Stream
 from ..tensor import Tensor
+from .hooks import Hooked, arguments
 
 Group = dict[str, Any]
 COUNTS = ("step", "mu_product")  # state that is one number, on the host or (see `_counts`) a float32 on the device
@@ -30,7 +31,7 @@ class OptimizerError(RasptorchError, ValueError):
     """Parameters, groups or a state dictionary that do not fit."""
 
 
-class Optimizer:
+class Optimizer(Hooked):
     """Base of all optimisers. Subclasses define `_update` for one parameter.
 
     ``params`` is an iterable of tensors, of (name, tensor) pairs, or of dictionaries ``{"params": ..., option: value,
@@ -44,6 +45,7 @@ class Optimizer:
             raise TypeError(
                 f"params is an iterable of tensors or of dictionaries, got one {type(params).__name__}"
             )
+        super().__init__()
         self.defaults = defaults
         self.param_groups: list[Group] = []
         self.state: defaultdict[Tensor, dict[str, Any]] = defaultdict(dict)
@@ -104,6 +106,16 @@ class Optimizer:
         ``closure``, if given, is called first, with gradients recorded: it computes loss and gradients anew, and what it returns is
         returned.
         """
+        before, after = self._hooks["before a step"], self._hooks["after a step"]
+        if not before and not after:
+            return self._run(closure)
+        args, kwargs = arguments(self, before, (self,), {} if closure is None else {"closure": closure})
+        loss = self._run(*args[1:], **kwargs)
+        self._call("after a step", args, kwargs)
+        return loss
+
+    def _run(self, closure: Callable[[], Any] | None = None) -> Any:
+        """A step without its hooks."""
         loss = None
         if closure is not None:
             with enable_grad():
@@ -181,6 +193,7 @@ class Optimizer:
 
         Parameters are numbered in the order of the groups. State tensors share memory with the optimiser's.
         """
+        self._call("before saving")
         numbers: dict[int, int] = {}
         for group in self.param_groups:
             for p in group["params"]:
@@ -189,7 +202,7 @@ class Optimizer:
             {**group, "params": [numbers[id(p)] for p in group["params"]]} for group in self.param_groups
         ]
         state = {numbers[id(p)]: dict(values) for p, values in self.state.items() if values}
-        return {"state": state, "param_groups": groups}
+        return self._passed("after saving", {"state": state, "param_groups": groups})
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take over options and state, also PyTorch's: tensors are copied to each parameter's device and dtype (counts of steps:
@@ -197,6 +210,7 @@ class Optimizer:
 
         Raises `OptimizerError` when the groups differ in number or size; nothing is changed then.
         """
+        state_dict = self._passed("before loading", dict(state_dict))
         groups = state_dict["param_groups"]
         if len(groups) != len(self.param_groups):
             raise OptimizerError(
@@ -224,6 +238,7 @@ class Optimizer:
             {**self.defaults, **old, **new, "params": old["params"]}
             for new, old in zip(groups, self.param_groups, strict=True)
         ]
+        self._call("after loading")
 
     def _taken(self, name: str, value: Any, parameter: Tensor) -> Any:
         """One entry of a loaded state: a copy of its own, where the parameter is."""

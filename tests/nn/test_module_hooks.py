@@ -75,10 +75,123 @@ def test_backward_hooks_replace_and_go_away() -> None:
     x.grad = None
     layer(x).sum().backward()
     assert not (x.grad.numpy() == 7).any()
+
+
+def _change(module: Any, make: Any, seen: list[Any], only: int | None) -> list[Any]:
+    """Gradients of inputs and parameters with hooks that change everything, twice over the same graph. ``only``: of one output."""
+    module.register_full_backward_pre_hook(lambda m, out: seen.append(out) or tuple(g if g is None else g * 2 for g in out))
+    module.register_full_backward_pre_hook(lambda m, out: seen.append("first"), prepend=True)
+    module.register_full_backward_hook(lambda m, into, out: seen.append((*into, *out)) or tuple(g if g is None else g + 1 for g in into))
+    x, y = make(array(2, 3)), make(array(2, 3, seed=1))
+    a, b = module(x, y)
+    total = b.sum() * 4 if only == 1 else a.sum() * 3 + b.sum() * 4
+    for _ in range(2):
+        total.backward(retain_graph=True)
+    return [x.grad, y.grad, *(p.grad for p in module.parameters())]
+
+
+@pytest.mark.parametrize("only", [None, 1])
+def test_backward_hooks_change_several_gradients(only: int | None, device: str) -> None:
+    ours, theirs = _pair(device)
+    mine: list[Any] = []
+    wanted: list[Any] = []
+    mine.append(_change(ours, lambda a: rt.tensor(a, device=device, requires_grad=True), mine, only))
+    wanted.append(_change(theirs, lambda a: torch.tensor(a, requires_grad=True), wanted, only))
+    assert len(mine) == len(wanted) == 7
+    for a, b in zip(mine, wanted, strict=True):
+        assert isinstance(b, str) == isinstance(a, str)
+        for g, h in zip(a, b, strict=True):
+            assert (g is None) == (h is None)
+            if isinstance(h, torch.Tensor):
+                assert_close(g, h, 1e-4, 1e-5)
+
+
+def test_a_hook_before_backward_replaces_one_gradient(device: str) -> None:
+    layer = nn.Linear(3, 2).to(device)
+    layer.register_full_backward_pre_hook(lambda m, grad_output: grad_output[0] * 5)
+    x = rt.ones(1, 3, device=device)
+    layer(x).sum().backward()
+    assert (layer.bias.grad.numpy() == 5).all() and (layer.weight.grad.numpy() == 5).all()
+
+
+def test_backward_hooks_return_what_fits() -> None:
     two = Two()
-    two.register_full_backward_hook(lambda m, grad_input, grad_output: grad_input)
-    with pytest.raises(RuntimeError, match="replace the gradient of one input, and 2 have one"):
-        sum(out.sum() for out in two(rt.ones(1, 3, requires_grad=True), rt.ones(1, 3, requires_grad=True))).backward()
+    handle = two.register_full_backward_hook(lambda m, grad_input, grad_output: grad_input[0])
+    x = rt.ones(1, 3, requires_grad=True)
+    with pytest.raises(RuntimeError, match="Two: a backward hook returned 1 gradients in place of grad_input, which is 2"):
+        two(x, x)[0].sum().backward()
+    handle.remove()
+    handle = two.register_full_backward_pre_hook(lambda m, grad_output: grad_output[:1])
+    with pytest.raises(RuntimeError, match="returned 1 gradients in place of grad_output, which is 2"):
+        two(x, x)[0].sum().backward()
+    handle.remove()
+    two.register_full_backward_hook(lambda m, grad_input, grad_output: (rt.ones(1, 3), None))
+    with pytest.raises(RuntimeError, match="gradients for inputs that require none"):
+        two(x.detach(), x.detach())[0].sum().backward()
+
+
+class Said(nn.Module):
+    """A part that keeps a note in the state, as hooks let it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(2, 2)
+        self.heard: list[Any] = []
+        self.fc.register_state_dict_pre_hook(lambda m, prefix, keep_vars: self.heard.append(("saving", prefix, keep_vars)))
+        self.fc.register_state_dict_post_hook(self._note)
+        self.fc.register_load_state_dict_pre_hook(self._renamed)
+        self.fc.register_load_state_dict_post_hook(lambda m, keys: self.heard.append(("loaded", m.weight[0, 0].item())))
+
+    def _note(self, module: nn.Module, state: dict[str, Any], prefix: str, metadata: dict[str, Any]) -> None:
+        state[f"{prefix}note"] = state.pop(f"{prefix}weight")
+        assert metadata["version"] == 1
+
+    def _renamed(self, module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any, strict: bool, *lists: list[str]) -> None:
+        state[f"{prefix}weight"] = state.pop(f"{prefix}note")
+        self.heard.append(("loading", prefix, strict, *map(len, lists)))
+
+
+def test_hooks_of_the_state(device: str) -> None:
+    model = nn.Sequential(Said()).to(device)
+    part = model[0]
+    state = model.state_dict()
+    assert list(state) == ["0.fc.bias", "0.fc.note"] and part.heard == [("saving", "0.fc.", False)]
+    part.heard.clear()
+    given = {key: value * 0 + 3 for key, value in state.items()}
+    assert model.load_state_dict(given) == ([], [])
+    assert part.heard == [("loading", "0.fc.", True, 0, 0, 0), ("loaded", 3.0)] and list(given) == list(state)
+    with pytest.raises(RuntimeError, match=r"missing: 0\.fc\.bias"):
+        model.load_state_dict({"0.fc.note": given["0.fc.note"]})
+    handle = model.register_load_state_dict_post_hook(lambda m, keys: keys.missing_keys.clear())
+    model.load_state_dict({"0.fc.note": given["0.fc.note"] * 2})
+    assert part.fc.weight[0, 0].item() == 6
+    with pytest.raises(RuntimeError, match="unexpected: other"):
+        model.load_state_dict({**given, "other": rt.ones(1)})
+    handle.remove()
+    for register in (model.register_state_dict_post_hook, model.register_load_state_dict_post_hook):
+        with register(lambda *_: 1), pytest.raises(RuntimeError, match="in place and returns None"):
+            model.load_state_dict(model.state_dict())
+    model.register_load_state_dict_pre_hook(lambda m, state, prefix, metadata, strict, missing, unexpected, errors: errors.append("no"))
+    before = part.fc.weight.numpy(force=True)
+    with pytest.raises(RuntimeError, match="does not fit Sequential\n  no"):
+        model.load_state_dict({"0.fc.note": given["0.fc.note"] * 9, "0.fc.bias": given["0.fc.bias"]})
+    np.testing.assert_array_equal(part.fc.weight.numpy(force=True), before)
+
+
+def test_to_empty(device: str) -> None:
+    """Shapes, dtypes and parameters stay, memory is new; nothing is waited for."""
+    net = nn.Sequential(nn.Linear(2, 3), nn.BatchNorm1d(3).to(rt.float16))
+    weight, old = net[0].weight, net[0].weight.storage
+    with rt.forbid_waiting():
+        assert net.to_empty(device=device) is net
+    assert net[0].weight is weight and weight.storage is not old and weight.requires_grad
+    assert all(x.device is rt.device(device) for x in net.state_dict().values())
+    assert [x.dtype for x in net[1].state_dict().values()] == [rt.float16] * 4 + [rt.int64]
+    net.load_state_dict({key: np.ones(value.shape) for key, value in net.state_dict().items()})
+    assert (net[1].running_var.numpy() == 1).all()
+    inner = net[0].weight.storage
+    net.to_empty(device="cpu", recurse=False)
+    assert net[0].weight.storage is inner
 
 
 def test_backward_hooks_without_inputs_gradients() -> None:
