@@ -7,7 +7,7 @@ from .cifar import CIFAR10, CIFAR100, read_cifar
 from .collate import default_collate
 from .dataset import Collated, ConcatDataset, Dataset, IterableDataset, Subset, TensorDataset, random_split
 from .digits import Digits
-from .errors import DataError, DataFormatError
+from .errors import DataError, DataFormatError, DataTimeout
 from .idx import MNIST, FashionMNIST, read_idx
 from .image_folder import ImageFolder
 from .loader import DataLoader
@@ -29,6 +29,7 @@ __all__ = [
     "DataError",
     "DataFormatError",
     "DataLoader",
+    "DataTimeout",
     "Dataset",
     "Digits",
     "FashionMNIST",

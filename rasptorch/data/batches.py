@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from types import TracebackType
 from typing import Any, Final
 
+from .crew import Workers
+from .errors import DataTimeout
 from .prefetch import NoMore, Prefetcher
 
 Job = tuple[int, Any]  # the batch's number, and the indices (or, of an iterable dataset, the items) it is made of
@@ -22,11 +24,11 @@ class Batches:
     as long as it takes.
     """
 
-    def __init__(self, jobs: Iterator[Job], make: Callable[[Job], Any], workers: int, ahead: int, first: int = 0) -> None:
+    def __init__(self, jobs: Iterator[Job], make: Callable[[Job], Any], workers: Workers, first: int = 0) -> None:
         self.number = first
         self._jobs: Final = jobs
         self._make: Final = make
-        self._ahead: Prefetcher[Job, Any] | None = Prefetcher(jobs, make, workers, ahead) if workers else None
+        self._ahead: Prefetcher[Job, Any] | None = Prefetcher(jobs, make, workers) if workers.count else None
         self._closed = False
 
     # -- in scripts -----------------------------------------------------------------------------------------------
@@ -39,6 +41,9 @@ class Batches:
         except NoMore:
             self.close()
             raise StopIteration from None
+        except DataTimeout:
+            self.stop()
+            raise
         except BaseException as problem:
             if not _may_go_on(problem):
                 self.close()
@@ -52,6 +57,13 @@ class Batches:
         for job in self._jobs:
             return self._make(job)
         raise NoMore
+
+    def stop(self) -> None:
+        """No more batches: the threads end after what they are at, and are not waited for."""
+        self._closed = True
+        if self._ahead is not None:
+            self._ahead.stop()
+            self._ahead = None
 
     def close(self) -> None:
         """End the threads and wait until they are gone: no longer than the batches take that they are at."""
@@ -81,6 +93,9 @@ class Batches:
         except NoMore:
             await self.aclose()
             raise StopAsyncIteration from None
+        except DataTimeout:
+            self.stop()
+            raise
         except BaseException as problem:
             if not _may_go_on(problem):
                 await self.aclose()

@@ -11,6 +11,10 @@ class DataError(RasptorchError, ValueError):
     """Datasets, samplers or batches that do not fit together."""
 
 
+class DataTimeout(RasptorchError, RuntimeError):
+    """A loader's worker took longer over a batch than the loader's ``timeout`` allows."""
+
+
 class DataFormatError(RasptorchError, ValueError):
     """A file is not what its reader expects. ``path`` and ``offset`` (in bytes, of the unpacked file) say where."""
 

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from itertools import islice
 from typing import Any, Final
+from weakref import ReferenceType, ref
 
 from ..ops.creation import device_of
 from ..ops.random import Generator, default_generator
@@ -13,6 +14,7 @@ from ..runtime.device import Device
 from ..runtime.stream import Stream
 from .batches import Batches, Job
 from .collate import changed, default_collate, mapped, on_device, plain
+from .crew import Crew, Workers
 from .dataset import Collated, IterableDataset, fetch
 from .errors import DataError
 from .randomness import Key, making_batch, take_key
@@ -26,8 +28,11 @@ class DataLoader:
 
     - ``batch_size``, ``shuffle``, ``sampler``, ``batch_sampler``, ``drop_last`` as in PyTorch. ``batch_size=None`` gives single
       items, not put together.
-    - ``num_workers`` threads make batches ahead of time, at most ``prefetch_factor`` for each of them, and upload them (on a stream
+    - ``num_workers`` threads make batches ahead of time, at most ``prefetch_factor`` (2) for each of them, and upload them (on a stream
       of their own where uploads are commands). 0: a batch is made when it is asked for. The batches are the same.
+    - ``worker_init_fn(number)`` is called in each thread before it makes batches. With ``persistent_workers`` threads stay from pass to
+      pass, as long as the loader lives; a pass that is still going on ends when another one begins. ``timeout``: seconds to wait for a
+      batch (0: for ever), after which `DataTimeout` is raised; the thread that takes so long is not waited for.
     - ``seed`` (or ``generator``) decides order and random transforms: each pass takes one draw of the generator, two if it shuffles.
       Without either it is the generator that ``rasptorch.manual_seed`` seeds.
     - ``collate_fn(items)`` makes a batch of arrays from a list of items; without one, items' entries are stacked, ``[n, ...]`` each,
@@ -50,10 +55,13 @@ class DataLoader:
         collate_fn: Callable[[list[Any]], Any] | None = None,
         pin_memory: bool = True,
         drop_last: bool = False,
+        timeout: float = 0,
+        worker_init_fn: Callable[[int], Any] | None = None,
         *,
         generator: Generator | None = None,
         seed: int | None = None,
-        prefetch_factor: int = 2,
+        prefetch_factor: int | None = None,
+        persistent_workers: bool = False,
         device: str | Device | None = None,
         transform: Transform | None = None,
         target_transform: Transform | None = None,
@@ -63,7 +71,10 @@ class DataLoader:
         self.batch_size: Final = batch_size if batch_sampler is None else None
         self.drop_last: Final = drop_last
         self.num_workers: Final = num_workers
-        self.prefetch_factor: Final = prefetch_factor
+        self.prefetch_factor: Final = 2 if prefetch_factor is None else prefetch_factor
+        self.timeout: Final = timeout
+        self.worker_init_fn: Final = worker_init_fn
+        self.persistent_workers: Final = persistent_workers
         self.pin_memory: Final = pin_memory
         self.device = device
         self.collate_fn: Final = collate_fn or (default_collate if batch_size is not None or batch_sampler is not None else _as_is)
@@ -78,6 +89,8 @@ class DataLoader:
         if batch_sampler is None and not self.iterable and batch_size is not None:
             self.batch_sampler = BatchSampler(self.sampler, batch_size, drop_last)
         self._uploads: dict[Device, Stream] = {}
+        self._crew: Crew | None = None
+        self._going_on: ReferenceType[Batches] | None = None  # the pass that the crew is at
 
     def __len__(self) -> int:
         """How many batches a pass has. `TypeError` where the dataset has no length."""
@@ -106,7 +119,20 @@ class DataLoader:
         key = take_key(self.generator)
         jobs = islice(enumerate(self._parts()), start, None)
         make = _Maker(self, key, target, self._upload_stream(target))
-        return Batches(jobs, make, self.num_workers, self.num_workers * self.prefetch_factor, start)
+        passed = Batches(jobs, make, self._workers(), start)
+        self._going_on = ref(passed)
+        return passed
+
+    def _workers(self) -> Workers:
+        """The threads of a new pass."""
+        if self.persistent_workers:
+            earlier = None if self._going_on is None else self._going_on()
+            if earlier is not None:
+                earlier.stop()
+            if self._crew is None or not self._crew.usable:
+                self._crew = Crew(self.num_workers, self.worker_init_fn)
+        ahead = self.num_workers * self.prefetch_factor
+        return Workers(self.num_workers, ahead, self.timeout, self.worker_init_fn, self._crew)
 
     def _parts(self) -> Iterator[Any]:
         """What each batch is made of: indices, or items of an iterable dataset."""
@@ -223,5 +249,9 @@ def _check_options(loader: DataLoader, shuffle: bool, sampler: Any, batch_sample
         raise DataError(
             f"DataLoader: num_workers is at least 0 and prefetch_factor at least 1, got {loader.num_workers} and {loader.prefetch_factor}"
         )
+    if not loader.timeout >= 0:
+        raise DataError(f"DataLoader: timeout is at least 0 seconds (0: wait for ever), got {loader.timeout}")
+    if loader.num_workers == 0 and (loader.timeout or loader.persistent_workers):
+        raise DataError("DataLoader: timeout and persistent_workers are about workers, and there are none: give num_workers")
     if generator is not None and seed is not None:
         raise DataError("DataLoader: a seed makes a generator of its own: give one of the two")

@@ -14,18 +14,18 @@ import threading
 import warnings
 import weakref
 from collections.abc import Callable, Iterator
+from math import inf
 from time import monotonic
 from typing import Any, Final, Generic, TypeVar
 
 from ..runtime.errors import BlockingInTrio
 from ..runtime.waiting import in_trio_task
+from .crew import PATIENCE, Begin, Workers, begun, in_trio_run
+from .errors import DataTimeout
 
 J = TypeVar("J")
 T = TypeVar("T")
 
-# Seconds that a finaliser, and the end of the program, wait for what threads are at. They run at any line, also one that holds a lock
-# that a thread needs, so they may not wait for ever.
-PATIENCE = 5.0
 _AGAIN = 0.05  # seconds until a Ctrl-C that came in a finaliser, which no exception can leave, comes again
 _running: weakref.WeakSet[Prefetcher[Any, Any]] = weakref.WeakSet()
 if hasattr(os, "register_at_fork"):
@@ -45,12 +45,14 @@ def _attempt(make: Callable[[J], T], job: J) -> tuple[T | None, BaseException | 
 
 
 class Prefetcher(Generic[J, T]):
-    """``make(job)`` for each of ``jobs``, by ``workers`` threads. ``jobs`` is gone through by one thread at a time."""
+    """``make(job)`` for each of ``jobs``, by the threads of ``workers``. ``jobs`` is gone through by one thread at a time."""
 
-    def __init__(self, jobs: Iterator[J], make: Callable[[J], T], workers: int, ahead: int) -> None:
+    def __init__(self, jobs: Iterator[J], make: Callable[[J], T], workers: Workers) -> None:
         self._jobs: Final = jobs
         self._make: Final = make
-        self._ahead: Final = ahead
+        self._ahead: Final = workers.ahead
+        self._timeout: Final = workers.timeout
+        self._crew: Final = workers.crew
         self._source: Final = threading.Lock()  # held by whoever takes the next job
         self._changed: Final = threading.Condition()
         self._results: dict[int, tuple[T | None, BaseException | None]] = {}
@@ -59,19 +61,29 @@ class Prefetcher(Generic[J, T]):
         self._ended = False  # there are no more jobs
         self._stopped = False
         self._wake: list[Callable[[], None]] = []  # Trio tasks that look again when something changes
-        self._alive = workers
-        self._threads = [
-            threading.Thread(target=self._work, name=f"loader worker {k + 1}", daemon=True) for k in range(workers)
-        ]
+        self._alive = workers.count
         _running.add(self)
+        if self._crew is not None:
+            self._threads = self._crew.threads
+            self._crew.give(self._work)
+            return
+        self._threads = [
+            threading.Thread(target=self._start, args=(k, workers.begin), name=f"loader worker {k + 1}", daemon=True)
+            for k in range(workers.count)
+        ]
         for thread in self._threads:
             thread.start()
 
     # -- in the workers -------------------------------------------------------------------------------------------
-    def _work(self) -> None:
+    def _start(self, number: int, begin: Begin | None) -> None:
+        self._work(begun(begin, number))
+
+    def _work(self, problem: BaseException | None) -> bool:
         try:
+            told = problem is not None and self._fail(problem)
             while self._one():
                 continue
+            return told
         finally:
             with self._changed:
                 self._alive -= 1
@@ -101,6 +113,14 @@ class Prefetcher(Generic[J, T]):
                 self._results[number] = outcome
             self._tell()
         return True
+
+    def _fail(self, problem: BaseException) -> bool:
+        """What a worker could not begin with comes in the place of the next batch, the last one. False: it is over without that."""
+        with self._source, self._changed:
+            if self._over():
+                return False
+            self._finish(self._begun, problem)
+            return True
 
     def _over(self) -> bool:
         return self._stopped or self._ended
@@ -140,20 +160,26 @@ class Prefetcher(Generic[J, T]):
         with self._changed:
             if not self._ready() and in_trio_task():
                 raise BlockingInTrio("a loader's next batch is not ready, and this would block the Trio loop: use `async for`")
-            self._changed.wait_for(self._ready)
+            if not self._changed.wait_for(self._ready, self._timeout or None):
+                raise self._late()
             return self._pop()
+
+    def _late(self) -> DataTimeout:
+        return DataTimeout(f"the loader's workers did not finish the next batch within {self._timeout:g} seconds (timeout)")
 
     async def take_async(self) -> T:
         """As `take`, in a Trio task. Always a checkpoint; cancelling it loses nothing."""
         import trio
 
         await trio.lowlevel.checkpoint()
-        while True:
-            with self._changed:
-                if self._ready():
-                    return self._pop()
-                event = self._event()
-            await event.wait()
+        with trio.move_on_after(self._timeout or inf):
+            while True:
+                with self._changed:
+                    if self._ready():
+                        return self._pop()
+                    event = self._event()
+                await event.wait()
+        raise self._late()
 
     def _event(self) -> Any:
         """A Trio event that is set when something changes. With the lock held."""
@@ -179,7 +205,10 @@ class Prefetcher(Generic[J, T]):
             self._tell()
 
     def join(self) -> None:
-        """Wait until the threads have ended."""
+        """Wait until the threads have ended, or are free for other work if they stay."""
+        if self._crew is not None:
+            self.join_within(None)
+            return
         for thread in self._threads:
             if thread is not threading.current_thread():
                 thread.join()
@@ -196,8 +225,11 @@ class Prefetcher(Generic[J, T]):
                     event = self._event()
                 await event.wait()
 
-    def join_within(self, seconds: float) -> bool:
-        """Wait until the threads have ended, no longer than ``seconds`` in all: whether they have."""
+    def join_within(self, seconds: float | None) -> bool:
+        """Wait until the threads have ended (or are free), no longer than ``seconds`` in all: whether they have."""
+        if self._crew is not None or seconds is None:
+            with self._changed:
+                return threading.current_thread() in self._threads or self._changed.wait_for(lambda: self._alive == 0, seconds)
         deadline = monotonic() + seconds
         for thread in self._threads:
             thread.join(max(0.0, deadline - monotonic()))
@@ -208,8 +240,9 @@ class Prefetcher(Generic[J, T]):
         if sys.is_finalizing():
             return  # `_end_all` was here before; threads are frozen now, maybe with the lock
         self.stop()
-        trio: Any = sys.modules.get("trio")
-        if trio is not None and trio.lowlevel.in_trio_run():
+        if in_trio_run():
+            import trio
+
             trio.lowlevel.spawn_system_task(self.join_async)
         elif threading.current_thread() not in self._threads:  # one of these may be what the others wait for
             self._join_in_finaliser()
