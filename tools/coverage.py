@@ -113,6 +113,10 @@ REASONS = (
         "not yet: elementwise",
     ),
     (
+        r"^(conv|conv_transpose|max_pool|grid_sampler_)3d$",
+        "no volumes: the kernels of convolutions and pooling, and how they are numbered, have two spatial axes",
+    ),
+    (
         r"batch_norm|layer_norm|group_norm|instance_norm|rms_norm|conv|pool|dropout|embedding|rnn|gru|lstm|loss"
         r"|pixel|channel_shuffle|affine_grid|grid_sampler|bilinear|pdist|cdist|cosine_similarity|pairwise"
         r"|feature_alpha|alpha_dropout|native_|ctc",

@@ -96,15 +96,15 @@ class _BatchNorm(_Running):
     ) -> None:  # fmt: skip
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        self._check(x)
+    def forward(self, input: Tensor) -> Tensor:
+        self._check(input)
         by_batch = self.training or self.running_mean is None
         if by_batch and self.training and self.running_mean is not None:
             return batch_norm(
-                x, self.running_mean, self.running_var, self.weight, self.bias, True, self._count_batch(), self.eps
+                input, self.running_mean, self.running_var, self.weight, self.bias, True, self._count_batch(), self.eps
             )
         running = (None, None) if by_batch else (self.running_mean, self.running_var)
-        return batch_norm(x, *running, self.weight, self.bias, by_batch, 0.0, self.eps)
+        return batch_norm(input, *running, self.weight, self.bias, by_batch, 0.0, self.eps)
 
 
 class BatchNorm1d(_BatchNorm):
@@ -136,16 +136,17 @@ class _InstanceNorm(_Running):
     ) -> None:  # fmt: skip
         super().__init__(num_features, eps, momentum, affine, track_running_stats, device, dtype, bias)
 
-    def forward(self, x: Tensor) -> Tensor:
-        self._check(x)
-        if x.ndim == self.ranks[0]:  # one sample by itself
-            return self.forward(x.unsqueeze(0)).squeeze(0)
-        if x.shape[1] != self.num_features:
-            raise ShapeError(f"{type(self).__name__}: input has {x.shape[1]} channels (shape {list(x.shape)}), not {self.num_features}")
+    def forward(self, input: Tensor) -> Tensor:
+        self._check(input)
+        if input.ndim == self.ranks[0]:  # one sample by itself
+            return self.forward(input.unsqueeze(0)).squeeze(0)
+        if input.shape[1] != self.num_features:
+            name = type(self).__name__
+            raise ShapeError(f"{name}: input has {input.shape[1]} channels (shape {list(input.shape)}), not {self.num_features}")
         assert self.momentum is not None
         by_sample = self.training or self.running_mean is None
         return instance_norm(
-            x, self.running_mean, self.running_var, self.weight, self.bias, by_sample, self.momentum, self.eps
+            input, self.running_mean, self.running_var, self.weight, self.bias, by_sample, self.momentum, self.eps
         )
 
 

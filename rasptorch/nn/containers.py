@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from itertools import groupby
 from typing import Any, ClassVar, Generic, TypeVar, overload
 
 from ..tensor import Tensor
 from .module import Module
+from .naming import described
 from .parameter import Parameter
 
 N = TypeVar("N", bound="_Numbered")
@@ -52,8 +54,11 @@ class _Numbered(Module):
         made = type(self)()
         parts = zip(list(self._modules)[index], self._parts()[index], strict=True)
         for number, (name, module) in enumerate(parts):
-            made.add_module(str(number) if name.isdigit() else name, module)
+            made.add_module(self._name_in_slice(number, name), module)
         return made
+
+    def _name_in_slice(self, number: int, name: str) -> str:
+        return str(number) if name.isdigit() else name
 
     def __setitem__(self, index: int, module: Module) -> None:
         setattr(self, self._name_at(index), module)
@@ -66,8 +71,11 @@ class _Numbered(Module):
             self._renumber(self._parts())
 
     def append(self: N, module: Module) -> N:
-        """Add a part at the end; its name is its position."""
-        self.add_module(str(len(self)), module)
+        """Add a part at the end; its name is its position, or the next number that is free."""
+        number = len(self)
+        while str(number) in self._modules:
+            number += 1
+        self.add_module(str(number), module)
         return self
 
     def extend(self: N, modules: Iterable[Module]) -> N:
@@ -111,24 +119,53 @@ class Sequential(_Numbered):
         else:
             self.extend(parts)
 
-    def forward(self, x: Any) -> Any:
+    def _name_in_slice(self, number: int, name: str) -> str:
+        """As in PyTorch parts keep their names, so the state of the whole has that of a slice in it."""
+        return name
+
+    def __add__(self, other: Sequential) -> Sequential:
+        """A new sequence of the parts of both."""
+        return Sequential(*self, *other) if isinstance(other, Sequential) else NotImplemented
+
+    def __iadd__(self, other: Sequential) -> Sequential:
+        return self.extend(other) if isinstance(other, Sequential) else NotImplemented
+
+    def __mul__(self, times: int) -> Sequential:
+        """A new sequence that runs through the same parts so many times."""
+        if not isinstance(times, int) or isinstance(times, bool):
+            return NotImplemented
+        if times < 1:
+            raise ValueError(f"Sequential: can be repeated once or more often, got {times}")
+        return Sequential(*self._parts() * times)
+
+    __rmul__ = __mul__
+
+    def forward(self, input: Any) -> Any:
         for module in self._parts():
-            x = module(x)
-        return x
+            input = module(input)
+        return input
 
 
 class ModuleList(_Numbered):
     """A list whose entries are parts of the module that holds it."""
 
-    def __init__(self, modules: Iterable[Module] = ()) -> None:
+    def __init__(self, modules: Iterable[Module] | None = None) -> None:
         super().__init__()
-        self.extend(modules)
+        self.extend(() if modules is None else modules)
 
     def __iadd__(self, modules: Iterable[Module]) -> ModuleList:
         return self.extend(modules)
 
     def __add__(self, modules: Iterable[Module]) -> ModuleList:
         return ModuleList([*self, *modules])
+
+    def __repr__(self) -> str:
+        """Neighbours that print alike share an entry, as ``(0-5): 6 x ...``."""
+        alike = [(text, list(run)) for text, run in groupby(enumerate(self), lambda part: repr(part[1]))]
+        parts = [
+            (str(run[0][0]), text) if len(run) == 1 else (f"{run[0][0]}-{run[-1][0]}", f"{len(run)} x {text}") for text, run in alike
+        ]
+        return described(type(self).__name__, self.extra_repr(), parts)
 
 
 class _Keyed(Module, Generic[V]):
@@ -173,6 +210,10 @@ class _Keyed(Module, Generic[V]):
         for key, value in entries.items() if isinstance(entries, (Mapping, _Keyed)) else entries:
             self[key] = value
 
+    def get(self, key: str, default: Any = None) -> Any:
+        """An entry, or ``default`` where there is none."""
+        return self._held.get(key, default)
+
     def pop(self, key: str) -> V:
         """Take an entry out and return it. Raises `KeyError` where there is none."""
         return self._held.pop(key)
@@ -187,9 +228,9 @@ class ModuleDict(_Keyed[Module]):
 
     _table = "_modules"
 
-    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] = ()) -> None:
+    def __init__(self, modules: Mapping[str, Module] | Iterable[tuple[str, Module]] | None = None) -> None:
         super().__init__()
-        self.update(modules)
+        self.update(() if modules is None else modules)
 
     def __setitem__(self, key: str, value: Module) -> None:
         if not isinstance(value, Module):
@@ -200,9 +241,9 @@ class ModuleDict(_Keyed[Module]):
 class ParameterList(Module):
     """A list of parameters of the module that holds it; plain tensors become parameters."""
 
-    def __init__(self, values: Iterable[Any] = ()) -> None:
+    def __init__(self, values: Iterable[Any] | None = None) -> None:
         super().__init__()
-        self.extend(values)
+        self.extend(() if values is None else values)
 
     def _name_at(self, index: int) -> str:
         count = len(self._parameters)
@@ -257,9 +298,9 @@ class ParameterDict(_Keyed[Tensor]):
 
     _table = "_parameters"
 
-    def __init__(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+    def __init__(self, parameters: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None) -> None:
         super().__init__()
-        self.update(parameters)
+        self.update(() if parameters is None else parameters)
 
     def __setitem__(self, key: str, value: Any) -> None:
         self.register_parameter(key, value if isinstance(value, Parameter) else Parameter(value))

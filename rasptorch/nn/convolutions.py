@@ -146,39 +146,41 @@ def _transposed(
 
 
 def conv1d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size | str = 0, dilation: Size = 1, groups: int = 1
-) -> Tensor:
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size | str = 0, dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:  # fmt: skip
     """``[n, c, length]`` (or without ``n``) with ``weight`` of ``[out, c / groups, kernel]`` and ``bias`` of ``[out]``.
 
     As every convolution here it correlates: the kernel is not turned around.
     """
-    return _convolution("conv1d", 1, x, weight, bias, stride, padding, dilation, groups)
+    return _convolution("conv1d", 1, input, weight, bias, stride, padding, dilation, groups)
 
 
 def conv2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size | str = 0, dilation: Size = 1, groups: int = 1
-) -> Tensor:
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size | str = 0, dilation: Size = 1,
+    groups: int = 1,
+) -> Tensor:  # fmt: skip
     """``[n, c, height, width]`` (or without ``n``) with ``weight`` of ``[out, c / groups, kernel, kernel]`` and ``bias`` of ``[out]``.
 
     ``padding`` counts zeros on each side; ``"same"`` keeps the size (stride 1), ``"valid"`` is none. Numbers may be pairs (height, width).
     """
-    return _convolution("conv2d", 2, x, weight, bias, stride, padding, dilation, groups)
+    return _convolution("conv2d", 2, input, weight, bias, stride, padding, dilation, groups)
 
 
 def conv_transpose1d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size = 0, output_padding: Size = 0, groups: int = 1,
-    dilation: Size = 1,
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size = 0, output_padding: Size = 0,
+    groups: int = 1, dilation: Size = 1,
 ) -> Tensor:  # fmt: skip
     """The gradient of `conv1d` by its input, as an operation: ``weight`` is ``[c, out / groups, kernel]``."""
-    return _transposed("conv_transpose1d", 1, x, weight, bias, stride, padding, output_padding, groups, dilation)
+    return _transposed("conv_transpose1d", 1, input, weight, bias, stride, padding, output_padding, groups, dilation)
 
 
 def conv_transpose2d(
-    x: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size = 0, output_padding: Size = 0, groups: int = 1,
-    dilation: Size = 1,
+    input: Tensor, weight: Tensor, bias: Tensor | None = None, stride: Size = 1, padding: Size = 0, output_padding: Size = 0,
+    groups: int = 1, dilation: Size = 1,
 ) -> Tensor:  # fmt: skip
     """The gradient of `conv2d` by its input, as an operation: ``weight`` is ``[c, out / groups, kernel, kernel]``.
 
     ``output_padding`` adds rows and columns at the end of the output, whose size the other arguments leave open.
     """
-    return _transposed("conv_transpose2d", 2, x, weight, bias, stride, padding, output_padding, groups, dilation)
+    return _transposed("conv_transpose2d", 2, input, weight, bias, stride, padding, output_padding, groups, dilation)

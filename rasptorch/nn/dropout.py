@@ -30,19 +30,19 @@ class Dropout(_Dropping):
     permission.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.p, self.training)
+    def forward(self, input: Tensor) -> Tensor:
+        return F.dropout(input, self.p, self.training)
 
 
 class Dropout1d(_Dropping):
     """`Dropout` of whole channels: of ``[n, channels, length]`` or ``[channels, length]``."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.dropout1d(x, self.p, self.training)
+    def forward(self, input: Tensor) -> Tensor:
+        return F.dropout1d(input, self.p, self.training)
 
 
 class Dropout2d(_Dropping):
     """`Dropout` of whole channels: of ``[n, channels, height, width]`` or ``[channels, height, width]``."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        return F.dropout2d(x, self.p, self.training)
+    def forward(self, input: Tensor) -> Tensor:
+        return F.dropout2d(input, self.p, self.training)

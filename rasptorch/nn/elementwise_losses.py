@@ -46,19 +46,33 @@ def _matched(name: str, reduction: str, input: Tensor, target: Tensor) -> None:
         )
 
 
+def _weighed(name: str, loss: Tensor, weight: Tensor | None, input: Tensor) -> Tensor:
+    if weight is None:
+        return loss
+    if weight.shape != input.shape:
+        raise ShapeError(f"{name}: weight has the input's shape {list(input.shape)}, got {list(weight.shape)}")
+    return loss * weight
+
+
+def _averaged(name: str, loss: Tensor, weight: Tensor | None, input: Tensor, reduction: str) -> Tensor:
+    """The mean is that of all elements, each counted as often as its weight says."""
+    loss = _weighed(name, loss, weight, input)
+    return sum(loss) / sum(weight) if weight is not None and reduction == "mean" else reduced(loss, reduction)
+
+
 @in_full_precision
-def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """``(input - target)**2``."""
+def mse_loss(input: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
+    """``(input - target)**2``. ``weight``, of the input's shape, multiplies the elements; the mean is divided by its sum."""
     _matched("mse_loss", reduction, input, target)
     away = input - target
-    return reduced(away * away, reduction)
+    return _averaged("mse_loss", away * away, weight, input, reduction)
 
 
 @in_full_precision
-def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean") -> Tensor:
-    """``|input - target|``."""
+def l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", weight: Tensor | None = None) -> Tensor:
+    """``|input - target|``. ``weight`` as of `mse_loss`."""
     _matched("l1_loss", reduction, input, target)
-    return reduced(absolute(input - target), reduction)
+    return _averaged("l1_loss", absolute(input - target), weight, input, reduction)
 
 
 @in_full_precision
@@ -74,13 +88,19 @@ def smooth_l1_loss(input: Tensor, target: Tensor, reduction: str = "mean", beta:
 
 
 @in_full_precision
-def huber_loss(input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0) -> Tensor:
-    """``d**2 / 2`` for a distance ``d`` up to ``delta``, ``delta * (d - delta / 2)`` from there on."""
+def huber_loss(
+    input: Tensor, target: Tensor, reduction: str = "mean", delta: float = 1.0, weight: Tensor | None = None
+) -> Tensor:
+    """``d**2 / 2`` for a distance ``d`` up to ``delta``, ``delta * (d - delta / 2)`` from there on.
+
+    ``weight``, of the input's shape, multiplies the elements; the mean is that of the products, as PyTorch has it.
+    """
     if delta <= 0:
         raise ValueError(f"huber_loss: delta must be positive, got {delta}")
     _matched("huber_loss", reduction, input, target)
     away = absolute(input - target)
-    return reduced(where(away <= delta, away * away * 0.5, (away - 0.5 * delta) * delta), reduction)
+    loss = where(away <= delta, away * away * 0.5, (away - 0.5 * delta) * delta)
+    return reduced(_weighed("huber_loss", loss, weight, input), reduction)
 
 
 # -- binary cross entropy ------------------------------------------------------------------------------------

@@ -1,7 +1,12 @@
-"""Layers, activations and losses as functions: what modules call, and what can be called without a module."""
+"""Layers, activations and losses as functions: what modules call, and what can be called without a module.
+
+Where PyTorch has an argument ``inplace``, it is taken as permission: the input's memory is reused anyway once nobody can see it any
+more, and the values of a tensor that somebody still holds do not change.
+"""
 
 from __future__ import annotations
 
+import warnings
 from typing import Any
 
 from ..ops.activations import (
@@ -69,52 +74,68 @@ from .pools import (
 from .resizing import interpolate, pixel_shuffle, pixel_unshuffle, upsample
 
 
-def relu(x: Tensor) -> Tensor:
-    """``x`` where positive, 0 elsewhere; NaN stays."""
-    return _relu(x)
+def relu(input: Tensor, inplace: bool = False) -> Tensor:
+    """``input`` where positive, 0 elsewhere; NaN stays."""
+    return _relu(input)
 
 
-def tanh(x: Tensor) -> Tensor:
+def tanh(input: Tensor) -> Tensor:
     """The hyperbolic tangent."""
-    return _tanh(x)
+    return _tanh(input)
 
 
-def sigmoid(x: Tensor) -> Tensor:
-    """``1 / (1 + exp(-x))``."""
-    return _sigmoid(x)
+def sigmoid(input: Tensor) -> Tensor:
+    """``1 / (1 + exp(-input))``."""
+    return _sigmoid(input)
 
 
-def softmax(x: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
-    """``exp(x) / sum(exp(x))`` along ``dim``, without overflow; computed in ``dtype`` if given."""
-    return _softmax(x if dtype is None else x.to(dtype), dim)
+def _chosen(name: str, input: Tensor, dim: int | None) -> int:
+    """The dimension that PyTorch takes where none is given, which it warns of: so does this."""
+    if dim is not None:
+        return dim
+    chosen = 0 if input.ndim in (0, 1, 3) else 1
+    warnings.warn(f"{name}: dim is not given, so it is {chosen} for an input of shape {list(input.shape)}; say which", stacklevel=3)
+    return chosen
 
 
-def log_softmax(x: Tensor, dim: int = -1, dtype: Any = None) -> Tensor:
-    """``log(softmax(x))`` along ``dim``, without overflow; computed in ``dtype`` if given."""
-    return _log_softmax(x if dtype is None else x.to(dtype), dim)
+def softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """``exp(input) / sum(exp(input))`` along ``dim``, without overflow; computed in ``dtype`` if given.
+
+    Without ``dim`` it is PyTorch's choice: 0 of an input of 0, 1 or 3 dimensions, 1 otherwise, with a warning.
+    """
+    return _softmax(input if dtype is None else input.to(dtype), _chosen("softmax", input, dim))
+
+
+def log_softmax(input: Tensor, dim: int | None = None, dtype: Any = None) -> Tensor:
+    """``log(softmax(input))`` along ``dim``, without overflow; computed in ``dtype`` if given. Without ``dim`` see `softmax`."""
+    return _log_softmax(input if dtype is None else input.to(dtype), _chosen("log_softmax", input, dim))
 
 
 def dropout(
-    x: Tensor, p: float = 0.5, training: bool = True, *, generator: Generator | None = None
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None
 ) -> Tensor:
-    """Each element is zero with probability ``p``, the others are divided by ``1 - p``; ``x`` itself if not
+    """Each element is zero with probability ``p``, the others are divided by ``1 - p``; ``input`` itself if not
     ``training``.
     """
-    return _dropout(x, p, training, generator=generator)
+    return _dropout(input, p, training, generator=generator)
 
 
-def dropout1d(x: Tensor, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Tensor:
+def dropout1d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None
+) -> Tensor:
     """`dropout` of whole channels: of ``[n, channels, length]`` or ``[channels, length]``."""
-    if x.ndim not in (2, 3):
-        raise ShapeError(f"dropout1d: input is [n, channels, length] or [channels, length], got {list(x.shape)}")
-    return channel_dropout(x, p, training, 1, generator=generator)
+    if input.ndim not in (2, 3):
+        raise ShapeError(f"dropout1d: input is [n, channels, length] or [channels, length], got {list(input.shape)}")
+    return channel_dropout(input, p, training, 1, generator=generator)
 
 
-def dropout2d(x: Tensor, p: float = 0.5, training: bool = True, *, generator: Generator | None = None) -> Tensor:
+def dropout2d(
+    input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False, *, generator: Generator | None = None
+) -> Tensor:
     """`dropout` of whole channels: of ``[n, channels, height, width]`` or ``[channels, height, width]``."""
-    if x.ndim not in (3, 4):
-        raise ShapeError(f"dropout2d: input is [n, channels, height, width] or without n, got {list(x.shape)}")
-    return channel_dropout(x, p, training, 2, generator=generator)
+    if input.ndim not in (3, 4):
+        raise ShapeError(f"dropout2d: input is [n, channels, height, width] or without n, got {list(input.shape)}")
+    return channel_dropout(input, p, training, 2, generator=generator)
 
 
 __all__ = [

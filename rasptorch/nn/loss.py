@@ -8,6 +8,7 @@ from ..tensor import Tensor
 from . import functional as F
 from .elementwise_losses import REDUCTIONS, check_reduction
 from .module import Module
+from .pair_losses import check_margin
 
 
 class _Loss(Module):
@@ -184,13 +185,17 @@ class HingeEmbeddingLoss(_Margin):
 class TripletMarginLoss(_Margin):
     """By how much an anchor is not nearer to one vector than to another."""
 
-    def __init__(self, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, reduction: str = "mean") -> None:
+    def __init__(
+        self, margin: float = 1.0, p: float = 2.0, eps: float = 1e-6, swap: bool = False, *, reduction: str = "mean"
+    ) -> None:
         super().__init__(margin, reduction)
+        check_margin(type(self).__name__, margin, p)
+        self.swap = swap
         self.p = p
         self.eps = eps
 
     def forward(self, anchor: Tensor, positive: Tensor, negative: Tensor) -> Tensor:
-        return F.triplet_margin_loss(anchor, positive, negative, self.margin, self.p, self.eps, self.reduction)
+        return F.triplet_margin_loss(anchor, positive, negative, self.margin, self.p, self.eps, self.swap, self.reduction)
 
 
 class GaussianKL(_Loss):

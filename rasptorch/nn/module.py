@@ -288,6 +288,23 @@ class Module:
             module = found
         return module
 
+    def set_submodule(self, target: str, module: Module, strict: bool = False) -> None:
+        """Put ``module`` in the place with this dotted name, which has to be there already if ``strict``.
+
+        Raises `AttributeError` where the path ends, or leads to something that is no module, `ValueError` for an empty name and
+        `TypeError` for what is no module.
+        """
+        path, _, name = target.rpartition(".")
+        if not name:
+            raise ValueError(f"set_submodule: {target!r} names no part")
+        if not isinstance(module, Module):
+            raise TypeError(f"set_submodule: {target!r} must be a Module, got {type(module).__name__}")
+        parent = self.get_submodule(path)
+        there = hasattr(parent, name)
+        if (strict and not there) or (there and not isinstance(getattr(parent, name), Module)):
+            raise AttributeError(f"{type(self).__name__} has no part {target!r}: {type(parent).__name__} has no module {name!r}")
+        setattr(parent, name, module)
+
     def get_parameter(self, target: str) -> Tensor:
         """The parameter with this dotted name. Raises `AttributeError` if there is none."""
         return self._get("_parameters", "parameter", target)

@@ -64,15 +64,15 @@ def _max_pool(
 
 
 def max_pool1d(
-    x: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1, ceil_mode: bool = False,
+    input: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1, ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Pooled:  # fmt: skip
     """The largest value of each window of ``[n, c, length]``; see `max_pool2d`."""
-    return _max_pool("max_pool1d", 1, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    return _max_pool("max_pool1d", 1, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 def max_pool2d(
-    x: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1, ceil_mode: bool = False,
+    input: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, dilation: Size = 1, ceil_mode: bool = False,
     return_indices: bool = False,
 ) -> Pooled:  # fmt: skip
     """The largest value of each window of ``[n, c, height, width]`` (or without ``n``), ``stride`` apart (the window's size if None).
@@ -80,7 +80,7 @@ def max_pool2d(
     Padding counts as -inf, NaN as larger than everything. The gradient goes to the first largest value. With ``return_indices`` also
     where it was: int64 numbers in the plane. ``ceil_mode`` also takes windows that reach past the end.
     """
-    return _max_pool("max_pool2d", 2, x, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
+    return _max_pool("max_pool2d", 2, input, kernel_size, stride, padding, dilation, ceil_mode, return_indices)
 
 
 def _covered(n: int, count: int, size: int, stride: int, padding: int, with_padding: bool) -> list[int]:
@@ -128,22 +128,22 @@ def _avg_pool(
 
 
 def avg_pool1d(
-    x: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, ceil_mode: bool = False, count_include_pad: bool = True
+    input: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, ceil_mode: bool = False, count_include_pad: bool = True
 ) -> Tensor:
     """The mean of each window of ``[n, c, length]``; see `avg_pool2d`."""
-    return _avg_pool("avg_pool1d", 1, x, kernel_size, stride, padding, ceil_mode, count_include_pad)
+    return _avg_pool("avg_pool1d", 1, input, kernel_size, stride, padding, ceil_mode, count_include_pad)
 
 
 def avg_pool2d(
-    x: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, ceil_mode: bool = False, count_include_pad: bool = True,
-    divisor_override: int | None = None,
+    input: Tensor, kernel_size: Size, stride: Size | None = None, padding: Size = 0, ceil_mode: bool = False,
+    count_include_pad: bool = True, divisor_override: int | None = None,
 ) -> Tensor:  # fmt: skip
     """The mean of each window of ``[n, c, height, width]`` (or without ``n``), ``stride`` apart (the window's size if None).
 
     Zeros of the padding count unless ``count_include_pad`` is False; what ``ceil_mode`` adds at the end never does. Sums are divided by
     ``divisor_override`` instead where that is given.
     """
-    return _avg_pool("avg_pool2d", 2, x, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
+    return _avg_pool("avg_pool2d", 2, input, kernel_size, stride, padding, ceil_mode, count_include_pad, divisor_override)
 
 
 def _adaptive_sizes(operation: str, x: Tensor, output_size: int | Sequence[int | None] | None, dims: int) -> Numbers:
@@ -168,17 +168,17 @@ def _adaptive_avg_pool(operation: str, x: Tensor, output_size: int | Sequence[in
     return x
 
 
-def adaptive_avg_pool1d(x: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
+def adaptive_avg_pool1d(input: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
     """Means of windows that share ``[n, c, length]`` out evenly among ``output_size`` outputs."""
-    return _adaptive_avg_pool("adaptive_avg_pool1d", x, output_size, 1)
+    return _adaptive_avg_pool("adaptive_avg_pool1d", input, output_size, 1)
 
 
-def adaptive_avg_pool2d(x: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
+def adaptive_avg_pool2d(input: Tensor, output_size: int | Sequence[int | None] | None) -> Tensor:
     """Means of windows that share ``[n, c, height, width]`` out evenly among ``output_size`` outputs; None keeps a size.
 
     Output ``i`` of ``m`` is the mean of inputs ``floor(i n / m)`` to ``ceil((i + 1) n / m) - 1``.
     """
-    return _adaptive_avg_pool("adaptive_avg_pool2d", x, output_size, 2)
+    return _adaptive_avg_pool("adaptive_avg_pool2d", input, output_size, 2)
 
 
 def _adaptive_place(at: Tensor, own: int, count: int, longest: int) -> Tensor:
@@ -211,15 +211,15 @@ def _adaptive_max_pool(
     return values, cast(column, dt.int64)
 
 
-def adaptive_max_pool1d(x: Tensor, output_size: int | Sequence[int | None] | None, return_indices: bool = False) -> Pooled:
+def adaptive_max_pool1d(input: Tensor, output_size: int | Sequence[int | None] | None, return_indices: bool = False) -> Pooled:
     """The largest values of windows that share ``[n, c, length]`` out evenly; see `adaptive_max_pool2d`."""
-    return _adaptive_max_pool("adaptive_max_pool1d", x, output_size, return_indices, 1)
+    return _adaptive_max_pool("adaptive_max_pool1d", input, output_size, return_indices, 1)
 
 
-def adaptive_max_pool2d(x: Tensor, output_size: int | Sequence[int | None] | None, return_indices: bool = False) -> Pooled:
+def adaptive_max_pool2d(input: Tensor, output_size: int | Sequence[int | None] | None, return_indices: bool = False) -> Pooled:
     """The largest values of windows that share ``[n, c, height, width]`` out evenly among ``output_size`` outputs; None keeps a size.
 
     Output ``i`` of ``m`` is the largest of inputs ``floor(i n / m)`` to ``ceil((i + 1) n / m) - 1``; its gradient goes to the first of
     equals, and NaN is the largest. With ``return_indices`` also where it was: int64 numbers in the plane.
     """
-    return _adaptive_max_pool("adaptive_max_pool2d", x, output_size, return_indices, 2)
+    return _adaptive_max_pool("adaptive_max_pool2d", input, output_size, return_indices, 2)

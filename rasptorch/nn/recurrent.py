@@ -157,8 +157,8 @@ class RNN(_Recurrent):
         super().__init__(mode, input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, device, dtype)
         self.nonlinearity = nonlinearity
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        out, last, _ = self._run(x, hx, None)
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        out, last, _ = self._run(input, hx, None)
         return out, last
 
 
@@ -171,8 +171,8 @@ class GRU(_Recurrent):
     ) -> None:  # fmt: skip
         super().__init__("GRU", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, 0, device, dtype)
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        out, last, _ = self._run(x, hx, None)
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        out, last, _ = self._run(input, hx, None)
         return out, last
 
 
@@ -189,8 +189,8 @@ class LSTM(_Recurrent):
     ) -> None:  # fmt: skip
         super().__init__("LSTM", input_size, hidden_size, num_layers, bias, batch_first, dropout, bidirectional, proj_size, device, dtype)
 
-    def forward(self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
-        out, last, memory = self._run(x, *((None, None) if hx is None else hx))
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, tuple[Tensor, Tensor]]:
+        out, last, memory = self._run(input, *((None, None) if hx is None else hx))
         assert memory is not None
         return out, (last, memory)
 
@@ -245,8 +245,8 @@ class RNNCell(_Cell):
         super().__init__(f"RNN_{nonlinearity.upper()}", input_size, hidden_size, bias, device, dtype)
         self.nonlinearity = nonlinearity
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> Tensor:
-        return self._step(x, hx, None)[0]
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        return self._step(input, hx, None)[0]
 
     def extra_repr(self) -> str:
         return super().extra_repr() + ("" if self.nonlinearity == "tanh" else f", nonlinearity={self.nonlinearity}")
@@ -258,8 +258,8 @@ class GRUCell(_Cell):
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = dt.float32) -> None:
         super().__init__("GRU", input_size, hidden_size, bias, device, dtype)
 
-    def forward(self, x: Tensor, hx: Tensor | None = None) -> Tensor:
-        return self._step(x, hx, None)[0]
+    def forward(self, input: Tensor, hx: Tensor | None = None) -> Tensor:
+        return self._step(input, hx, None)[0]
 
 
 class LSTMCell(_Cell):
@@ -268,7 +268,7 @@ class LSTMCell(_Cell):
     def __init__(self, input_size: int, hidden_size: int, bias: bool = True, device: Any = None, dtype: Any = dt.float32) -> None:
         super().__init__("LSTM", input_size, hidden_size, bias, device, dtype)
 
-    def forward(self, x: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-        state, memory = self._step(x, *((None, None) if hx is None else hx))
+    def forward(self, input: Tensor, hx: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+        state, memory = self._step(input, *((None, None) if hx is None else hx))
         assert memory is not None
         return state, memory

@@ -43,7 +43,7 @@ def _sizes(
 
 
 def interpolate(
-    x: Tensor, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None, mode: str = "nearest",
+    input: Tensor, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None, mode: str = "nearest",
     align_corners: bool | None = None, recompute_scale_factor: bool | None = None, antialias: bool = False,
 ) -> Tensor:  # fmt: skip
     """``[n, c, length]`` or ``[n, c, height, width]`` with other sizes, given as such or by factors (rounded down).
@@ -55,19 +55,19 @@ def interpolate(
     """
     if mode not in MODES:
         raise ValueError(f"interpolate: mode is one of {', '.join(MODES)}, got {mode!r}")
-    if x.ndim not in (3, 4) or DIMS.get(mode, x.ndim - 2) != x.ndim - 2:
+    if input.ndim not in (3, 4) or DIMS.get(mode, input.ndim - 2) != input.ndim - 2:
         wanted = {1: "[n, c, length]", 2: "[n, c, height, width]"}.get(DIMS.get(mode, 0), "[n, c, length] or [n, c, height, width]")
-        raise ShapeError(f"interpolate: mode {mode!r} takes {wanted}, got shape {list(x.shape)}")
+        raise ShapeError(f"interpolate: mode {mode!r} takes {wanted}, got shape {list(input.shape)}")
     if align_corners is not None and mode not in DIMS:
         raise ValueError(f"interpolate: align_corners is for the modes linear, bilinear and bicubic, got mode={mode!r}")
     if antialias:
         raise NotImplementedError("interpolate: there is no antialias; mode='area' takes the means of what a place covers")
-    sizes, factors = _sizes(x, size, scale_factor, recompute_scale_factor)
-    x = x if mode == "area" else full(x)  # inside autocast; pooling, which this is, stays in 16 bits
+    sizes, factors = _sizes(input, size, scale_factor, recompute_scale_factor)
+    input = input if mode == "area" else full(input)  # inside autocast; pooling, which this is, stays in 16 bits
     how = ALIGNED[MODES[mode]] if align_corners else MODES[mode]
-    out = x
+    out = input
     for axis, (n, factor) in reversed(list(enumerate(zip(sizes, factors, strict=True), 2))):
-        own = x.shape[axis]
+        own = input.shape[axis]
         if n == own and (factor in (None, 1.0) or how in (CORNERS, CUBIC_CORNERS, AREA)):
             continue  # every place takes itself
         if how in (CORNERS, CUBIC_CORNERS):
@@ -75,38 +75,38 @@ def interpolate(
         else:
             scale = own / n if factor is None else 1.0 / factor
         out = resampled(out, axis, n, how, scale)
-    return clone(x) if out is x else out
+    return clone(input) if out is input else out
 
 
 def upsample(
-    x: Tensor, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None, mode: str = "nearest",
+    input: Tensor, size: int | Sequence[int] | None = None, scale_factor: float | Sequence[float] | None = None, mode: str = "nearest",
     align_corners: bool | None = None,
 ) -> Tensor:  # fmt: skip
     """`interpolate` under its older name."""
-    return interpolate(x, size, scale_factor, mode, align_corners)
+    return interpolate(input, size, scale_factor, mode, align_corners)
 
 
-def pixel_shuffle(x: Tensor, upscale_factor: int) -> Tensor:
+def pixel_shuffle(input: Tensor, upscale_factor: int) -> Tensor:
     """``[..., c r r, h, w]`` to ``[..., c, h r, w r]``: each group of r² channels becomes an r by r patch."""
     r = upscale_factor
-    if x.ndim < 3 or r < 1 or x.shape[-3] % (r * r):
+    if input.ndim < 3 or r < 1 or input.shape[-3] % (r * r):
         raise ShapeError(
             f"pixel_shuffle: input is [..., channels, height, width] with channels a multiple of upscale_factor², got shape "
-            f"{list(x.shape)} and upscale_factor={r}"
+            f"{list(input.shape)} and upscale_factor={r}"
         )
-    *lead, c, h, w = x.shape
-    x = x.reshape(-1, c // (r * r), r, r, h, w).permute(0, 1, 4, 2, 5, 3)
-    return x.reshape(*lead, c // (r * r), h * r, w * r)
+    *lead, c, h, w = input.shape
+    input = input.reshape(math.prod(lead), c // (r * r), r, r, h, w).permute(0, 1, 4, 2, 5, 3)
+    return input.reshape(*lead, c // (r * r), h * r, w * r)
 
 
-def pixel_unshuffle(x: Tensor, downscale_factor: int) -> Tensor:
+def pixel_unshuffle(input: Tensor, downscale_factor: int) -> Tensor:
     """``[..., c, h r, w r]`` to ``[..., c r r, h, w]``: the inverse of `pixel_shuffle`."""
     r = downscale_factor
-    if x.ndim < 3 or r < 1 or x.shape[-2] % r or x.shape[-1] % r:
+    if input.ndim < 3 or r < 1 or input.shape[-2] % r or input.shape[-1] % r:
         raise ShapeError(
             f"pixel_unshuffle: input is [..., channels, height, width] with height and width multiples of downscale_factor, got shape "
-            f"{list(x.shape)} and downscale_factor={r}"
+            f"{list(input.shape)} and downscale_factor={r}"
         )
-    *lead, c, h, w = x.shape
-    x = x.reshape(-1, c, h // r, r, w // r, r).permute(0, 1, 3, 5, 2, 4)
-    return x.reshape(*lead, c * r * r, h // r, w // r)
+    *lead, c, h, w = input.shape
+    input = input.reshape(math.prod(lead), c, h // r, r, w // r, r).permute(0, 1, 3, 5, 2, 4)
+    return input.reshape(*lead, c * r * r, h // r, w // r)

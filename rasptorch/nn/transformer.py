@@ -28,7 +28,8 @@ Activation = Callable[[Tensor], Tensor]
 def _activation(given: str | Activation) -> Activation:
     if callable(given):
         return given
-    found = {"relu": F.relu, "gelu": F.gelu}.get(given)
+    known: dict[str, Activation] = {"relu": F.relu, "gelu": F.gelu}
+    found = known.get(given)
     if found is None:
         raise ValueError(f"activation is 'relu', 'gelu' or a function of a tensor, got {given!r}")
     return found

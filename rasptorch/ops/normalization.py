@@ -15,6 +15,7 @@ from ..autograd.node import Node
 from ..runtime import dtype as dt
 from ..runtime.errors import DTypeError, ShapeError
 from ..tensor import Tensor
+from .creation import zeros
 from .dispatch import tape
 from .functions import rsqrt, square
 from .precision import in_full_precision
@@ -113,41 +114,41 @@ def _check_affine(name: str, wanted: tuple[int, ...], **given: Tensor | None) ->
 
 
 @in_full_precision
-def layer_norm(x: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+def layer_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
     """Mean 0 and variance 1 over the last dimensions, which are ``normalized_shape``; then times ``weight`` plus ``bias`` of
     that shape (Ba, Kiros and Hinton, 2016).
     """
-    over = _normalized_axes("layer_norm", x, normalized_shape)
-    _check_affine("layer_norm", x.shape[over[0] :], weight=weight, bias=bias)
-    return standardized(x, over, eps, weight, bias).value
+    over = _normalized_axes("layer_norm", input, normalized_shape)
+    _check_affine("layer_norm", input.shape[over[0] :], weight=weight, bias=bias)
+    return standardized(input, over, eps, weight, bias).value
 
 
 @in_full_precision
-def rms_norm(x: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
-    """``x`` over its root mean square in the last dimensions, which are ``normalized_shape``; then times ``weight`` (Zhang and
+def rms_norm(input: Tensor, normalized_shape: Any, weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+    """``input`` over its root mean square in the last dimensions, which are ``normalized_shape``; then times ``weight`` (Zhang and
     Sennrich, NeurIPS 2019). ``eps`` None is the dtype's distance from 1 to the next number.
     """
-    over = _normalized_axes("rms_norm", x, normalized_shape)
-    _check_affine("rms_norm", x.shape[over[0] :], weight=weight)
-    return standardized(x, over, _EPS[x.dtype.name] if eps is None else eps, weight, centred=False).value
+    over = _normalized_axes("rms_norm", input, normalized_shape)
+    _check_affine("rms_norm", input.shape[over[0] :], weight=weight)
+    return standardized(input, over, _EPS[input.dtype.name] if eps is None else eps, weight, centred=False).value
 
 
 _EPS = {"float16": 2.0**-10, "bfloat16": 2.0**-7, "float32": 2.0**-23, "float64": 2.0**-52}
 
 
 @in_full_precision
-def group_norm(x: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
-    """``x`` of ``[n, channels, ...]`` with mean 0 and variance 1 in each of ``num_groups`` groups of channels of each sample; then
+def group_norm(input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5) -> Tensor:
+    """``input`` of ``[n, channels, ...]`` with mean 0 and variance 1 in each of ``num_groups`` groups of channels of each sample; then
     times ``weight`` plus ``bias``, one per channel (Wu and He, ECCV 2018).
     """
-    check_floating("group_norm", x)
-    if x.ndim < 2 or num_groups < 1 or x.shape[1] % num_groups:
-        raise ShapeError(f"group_norm: input is [n, channels, ...] with channels a multiple of {num_groups}, got {list(x.shape)}")
-    _check_affine("group_norm", (x.shape[1],), weight=weight, bias=bias)
-    shape = (x.shape[0], num_groups, x.shape[1] // num_groups, math.prod(x.shape[2:]))
+    check_floating("group_norm", input)
+    if input.ndim < 2 or num_groups < 1 or input.shape[1] % num_groups:
+        raise ShapeError(f"group_norm: input is [n, channels, ...] with channels a multiple of {num_groups}, got {list(input.shape)}")
+    _check_affine("group_norm", (input.shape[1],), weight=weight, bias=bias)
+    shape = (input.shape[0], num_groups, input.shape[1] // num_groups, math.prod(input.shape[2:]))
     per_channel = (1, num_groups, shape[2], 1)
     scale, shift = (v if v is None else v.reshape(per_channel) for v in (weight, bias))
-    return standardized(x.reshape(shape), (2, 3), eps, scale, shift).value.reshape(x.shape)
+    return standardized(input.reshape(shape), (2, 3), eps, scale, shift).value.reshape(input.shape)
 
 
 def per_channel(value: Tensor | None, x: Tensor) -> Tensor | None:
@@ -177,7 +178,7 @@ def _blend(target: Tensor, seen: Tensor, momentum: Any) -> None:
 
 
 def batch_norm(
-    x: Tensor,
+    input: Tensor,
     running_mean: Tensor | None,
     running_var: Tensor | None,
     weight: Tensor | None = None,
@@ -186,25 +187,28 @@ def batch_norm(
     momentum: Any = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """``x`` of ``[n, channels, ...]`` with mean 0 and variance 1 per channel, then times ``weight`` plus ``bias``, one per channel
+    """``input`` of ``[n, channels, ...]`` with mean 0 and variance 1 per channel, then times ``weight`` plus ``bias``, one per channel
     (Ioffe and Szegedy, ICML 2015).
 
     While ``training`` the moments are the batch's, and ``running_mean`` and ``running_var`` (unbiased) move towards them by the
     part ``momentum``, a number or a 0-d tensor. Otherwise the running ones are used.
     """
-    check_floating("batch_norm", x)
-    if x.ndim < 2:
-        raise ShapeError(f"batch_norm: input is [n, channels, ...], got {list(x.shape)}")
-    _check_affine("batch_norm", (x.shape[1],), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    check_floating("batch_norm", input)
+    if input.ndim < 2:
+        raise ShapeError(f"batch_norm: input is [n, channels, ...], got {list(input.shape)}")
+    _check_affine("batch_norm", (input.shape[1],), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     if not training:
         if running_mean is None or running_var is None:
             raise ValueError("batch_norm: give running_mean and running_var, or training=True to use the batch's moments")
-        return with_moments(x, running_mean, running_var, weight, bias, eps)
-    over = (0, *range(2, x.ndim))
-    count = math.prod(x.shape[a] for a in over)
-    if count <= 1:
-        raise ValueError(f"batch_norm: more than one value per channel is needed when training, got input of shape {list(x.shape)}")
-    made = standardized(x, over, eps, per_channel(weight, x), per_channel(bias, x))
+        return with_moments(input, running_mean, running_var, weight, bias, eps)
+    over = (0, *range(2, input.ndim))
+    count = math.prod(input.shape[a] for a in over)
+    if count == 0:  # nothing has no moments, and changes none
+        nothing = zeros(input.shape[1], dtype=input.dtype, device=input.device)
+        return with_moments(input, nothing, nothing + 1.0, weight, bias, eps)
+    if count == 1:
+        raise ValueError(f"batch_norm: more than one value per channel is needed when training, got input of shape {list(input.shape)}")
+    made = standardized(input, over, eps, per_channel(weight, input), per_channel(bias, input))
     if running_mean is not None and made.mean is not None:
         _blend(running_mean, made.mean, momentum)
     if running_var is not None:
@@ -213,7 +217,7 @@ def batch_norm(
 
 
 def instance_norm(
-    x: Tensor,
+    input: Tensor,
     running_mean: Tensor | None = None,
     running_var: Tensor | None = None,
     weight: Tensor | None = None,
@@ -222,24 +226,24 @@ def instance_norm(
     momentum: float = 0.1,
     eps: float = 1e-5,
 ) -> Tensor:
-    """``x`` of ``[n, channels, ...]`` with mean 0 and variance 1 in each channel of each sample, then times ``weight`` plus
+    """``input`` of ``[n, channels, ...]`` with mean 0 and variance 1 in each channel of each sample, then times ``weight`` plus
     ``bias``, one per channel (Ulyanov, Vedaldi and Lempitsky, 2016).
 
     With ``use_input_stats`` running moments, if given, move towards the batch's means of the samples' moments. Otherwise the
     running ones are used.
     """
-    check_floating("instance_norm", x)
-    if x.ndim < 3:
-        raise ShapeError(f"instance_norm: input is [n, channels, length, ...], got {list(x.shape)}")
-    _check_affine("instance_norm", (x.shape[1],), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
+    check_floating("instance_norm", input)
+    if input.ndim < 3:
+        raise ShapeError(f"instance_norm: input is [n, channels, length, ...], got {list(input.shape)}")
+    _check_affine("instance_norm", (input.shape[1],), running_mean=running_mean, running_var=running_var, weight=weight, bias=bias)
     if not use_input_stats:
         if running_mean is None or running_var is None:
             raise ValueError("instance_norm: give running_mean and running_var, or use_input_stats=True")
-        return with_moments(x, running_mean, running_var, weight, bias, eps)
-    count = math.prod(x.shape[2:])
+        return with_moments(input, running_mean, running_var, weight, bias, eps)
+    count = math.prod(input.shape[2:])
     if count <= 1:
-        raise ValueError(f"instance_norm: more than one value per channel is needed, got input of shape {list(x.shape)}")
-    made = standardized(x, tuple(range(2, x.ndim)), eps, per_channel(weight, x), per_channel(bias, x))
+        raise ValueError(f"instance_norm: more than one value per channel is needed, got input of shape {list(input.shape)}")
+    made = standardized(input, tuple(range(2, input.ndim)), eps, per_channel(weight, input), per_channel(bias, input))
     if running_mean is not None and made.mean is not None:
         _blend(running_mean, mean(made.mean, 0), momentum)
     if running_var is not None:

@@ -121,7 +121,7 @@ def _forward(run: _Run, x: Tensor, state: Tensor, memory: Tensor | None, weights
     steps, n, hidden = x.shape[0], x.shape[1], weight_hh.shape[1]
     at: dict[str, Any] = {"dtype": x.dtype, "device": x.device}
     joint = bias_ih if bias_hh is None or run.mode == "GRU" else bias_hh if bias_ih is None else bias_ih + bias_hh
-    gates = linear(x.reshape(steps * n, x.shape[2]), weight_ih, joint).reshape(steps, n, -1)
+    gates = linear(x.reshape(steps * n, x.shape[2]), weight_ih, joint).reshape(steps, n, weight_ih.shape[0])
     out = empty(steps + (memory is not None), n, hidden, **at)
     if memory is not None:
         memories = empty(steps, n, hidden, **at)

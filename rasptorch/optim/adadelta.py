@@ -8,7 +8,7 @@ from typing import Any
 from ..ops.program import ProgramWriter
 from ..ops.update import Update
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer, OptimizerError
+from .optimizer import Group, Optimizer, OptimizerError, check_way
 from .rules import gradient_of, square_mean_of
 
 
@@ -44,9 +44,12 @@ class Adadelta(Optimizer):
         eps: float = 1e-6,
         weight_decay: float = 0.0,
         *,
+        foreach: bool | None = None,
+        differentiable: bool = False,
         capturable: bool = False,
         maximize: bool = False,
     ) -> None:
+        check_way(self, differentiable)
         super().__init__(
             params,
             {

@@ -8,7 +8,7 @@ from typing import Any
 from ..ops.program import ProgramWriter
 from ..ops.update import Update
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer
+from .optimizer import Group, Optimizer, check_way
 from .rules import gradient_of
 
 
@@ -51,8 +51,12 @@ class Adagrad(Optimizer):
         initial_accumulator_value: float = 0.0,
         eps: float = 1e-10,
         *,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
         maximize: bool = False,
     ) -> None:
+        check_way(self, differentiable)
         super().__init__(
             params,
             {

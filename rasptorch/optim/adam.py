@@ -11,7 +11,7 @@ from typing import Any
 from ..ops.program import ProgramWriter
 from ..ops.update import Update
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer
+from .optimizer import Group, Optimizer, check_way
 from .rules import COUPLED, DECOUPLED, decays_of, gradient_of, mean_of, square_mean_of
 
 
@@ -98,10 +98,14 @@ class Adam(Optimizer):
         weight_decay: float = 0.0,
         amsgrad: bool = False,
         *,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
         maximize: bool = False,
         capturable: bool = False,
         decoupled_weight_decay: bool = False,
     ) -> None:
+        check_way(self, differentiable)
         super().__init__(
             params,
             {
@@ -176,9 +180,13 @@ class AdamW(Adam):
         weight_decay: float = 1e-2,
         amsgrad: bool = False,
         *,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
         maximize: bool = False,
         capturable: bool = False,
     ) -> None:
+        check_way(self, differentiable)
         super().__init__(
             params, lr, betas, eps, weight_decay, amsgrad, maximize=maximize, capturable=capturable,
             decoupled_weight_decay=True,

@@ -12,7 +12,7 @@ from ..ops.update import Update
 from ..runtime import dtype as dt
 from ..runtime.capture import outside
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer
+from .optimizer import Group, Optimizer, check_way
 from .rules import COUPLED, DECOUPLED, decays_of, gradient_of, mean_of, square_mean_of
 
 DECAY = 0.96  # of the momentum's schedule: a constant of the paper
@@ -73,9 +73,12 @@ class NAdam(Optimizer):
         momentum_decay: float = 4e-3,
         decoupled_weight_decay: bool = False,
         *,
+        foreach: bool | None = None,
+        differentiable: bool = False,
         maximize: bool = False,
         capturable: bool = False,
     ) -> None:
+        check_way(self, differentiable)
         super().__init__(
             params,
             {

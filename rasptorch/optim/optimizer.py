@@ -31,6 +31,20 @@ class OptimizerError(RasptorchError, ValueError):
     """Parameters, groups or a state dictionary that do not fit."""
 
 
+def check_way(optimizer: Optimizer, differentiable: bool) -> None:
+    """PyTorch's ways to compute a step: ``foreach`` and ``fused`` are what every step is here, and change nothing."""
+    if differentiable:
+        raise NotImplementedError(
+            f"{type(optimizer).__name__}: steps are not recorded, so there is no differentiable=True; "
+            "write the update with operations on tensors, as p - lr * p.grad, to differentiate through it"
+        )
+
+
+def _plain(option: Any) -> Any:
+    """PyTorch may have a learning rate as a 0-d tensor."""
+    return float(option) if getattr(option, "shape", None) == () else option
+
+
 class Optimizer(Hooked):
     """Base of all optimisers. Subclasses define `_update` for one parameter.
 
@@ -38,6 +52,8 @@ class Optimizer(Hooked):
     ...}``, one per group; options that a group leaves out are those of ``defaults``. ``param_groups`` may be changed
     between steps (learning rates, say). State is made at a parameter's first step and follows it when it moves to
     another device or dtype.
+
+    Where PyTorch's optimisers take ``foreach`` and ``fused`` these do, too: steps are always computed like that.
     """
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
@@ -89,6 +105,10 @@ class Optimizer(Hooked):
 
     def _check(self, group: Group) -> None:
         """Raise `OptimizerError` for options that make no sense."""
+        if isinstance(group.get("lr"), Tensor):
+            raise TypeError(
+                f"{type(self).__name__}: lr is a number, got a tensor; a new number makes no new plan, and captured steps take it, too"
+            )
         for name in ("lr", "weight_decay", "eps", "momentum", "lr_decay", "initial_accumulator_value", "momentum_decay"):
             if name in group and not group[name] >= 0:
                 raise OptimizerError(f"{type(self).__name__}: {name} cannot be negative, got {group[name]}")
@@ -235,7 +255,7 @@ class Optimizer(Hooked):
                 }
         self.state = state
         self.param_groups = [
-            {**self.defaults, **old, **new, "params": old["params"]}
+            {**self.defaults, **old, **{key: _plain(value) for key, value in new.items()}, "params": old["params"]}
             for new, old in zip(groups, self.param_groups, strict=True)
         ]
         self._call("after loading")

@@ -8,7 +8,7 @@ from typing import Any
 from ..ops.program import ProgramWriter
 from ..ops.update import Update
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer, OptimizerError
+from .optimizer import Group, Optimizer, OptimizerError, check_way
 from .rules import gradient_of, mean_of, square_mean_of
 
 
@@ -54,8 +54,11 @@ class RMSprop(Optimizer):
         centered: bool = False,
         capturable: bool = False,
         *,
+        foreach: bool | None = None,
+        differentiable: bool = False,
         maximize: bool = False,
     ) -> None:
+        check_way(self, differentiable)
         super().__init__(
             params,
             {

@@ -10,7 +10,7 @@ from typing import Any
 from ..ops.program import ProgramWriter
 from ..ops.update import Update
 from ..tensor import Tensor
-from .optimizer import Group, Optimizer, OptimizerError
+from .optimizer import Group, Optimizer, OptimizerError, check_way
 from .rules import gradient_of
 
 
@@ -65,8 +65,12 @@ class SGD(Optimizer):
         weight_decay: float = 0.0,
         nesterov: bool = False,
         *,
+        foreach: bool | None = None,
+        differentiable: bool = False,
+        fused: bool | None = None,
         maximize: bool = False,
     ) -> None:
+        check_way(self, differentiable)
         super().__init__(
             params,
             {

@@ -62,6 +62,17 @@ def get_swa_multi_avg_fn() -> Average:
     return average
 
 
+def get_ema_avg_fn(decay: float = 0.999) -> Callable[[Tensor, Tensor, int], Tensor]:
+    """For `AveragedModel`, as `get_ema_multi_avg_fn`, but for one tensor after the other."""
+    _check_decay("get_ema_avg_fn", decay)
+    return lambda average, current, count: average * decay + current * (1.0 - decay)
+
+
+def get_swa_avg_fn() -> Callable[[Tensor, Tensor, int], Tensor]:
+    """For `AveragedModel`, as `get_swa_multi_avg_fn`, but for one tensor after the other."""
+    return lambda average, current, count: average + (current - average) * (1.0 / (count + 1))
+
+
 def _check_decay(name: str, decay: float) -> None:
     if not 0.0 <= decay <= 1.0:
         raise ValueError(f"{name}: decay is between 0 and 1, got {decay}")

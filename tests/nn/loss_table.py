@@ -98,7 +98,7 @@ def _hinge(d: Draw) -> Case:
 
 def _triplet(d: Draw) -> Case:
     shape = (*d.shape(0, 2), d.number(2, 5))
-    options = _reduction(d) | {"margin": d.of(0.5, 1.0), "p": d.of(2.0, 3.0), "eps": d.of(1e-6, 1e-3)}
+    options = _reduction(d) | {"margin": d.of(0.5, 1.0), "p": d.of(2.0, 3.0), "eps": d.of(1e-6, 1e-3)} | d.flags("swap")
     return Case((), options, (d.array(*shape), d.array(*shape), d.array(*shape)))
 
 

@@ -45,7 +45,7 @@ def test_sequential_with_names() -> None:
 def test_sequential_changes() -> None:
     net = three()
     last = net[-1]
-    assert list(net[1:].state_dict()) == ["1.weight", "1.bias"] and net[1:][1] is last
+    assert list(net[1:].state_dict()) == ["2.weight", "2.bias"] and net[1:][1] is last
     net[1] = nn.Tanh()
     assert isinstance(net[1], nn.Tanh)
     net.insert(0, nn.Identity())

@@ -34,12 +34,14 @@ def change(ours: nn.Module, theirs: torch.nn.Module, seed: int) -> None:
         q.data.copy_(torch.tensor(values))
 
 
-@pytest.mark.parametrize("kind", ["ema", "swa", "own"])
+@pytest.mark.parametrize("kind", ["ema", "swa", "own", "ema one by one", "swa one by one"])
 def test_averaged_model(kind: str, device: str) -> None:
     ours, theirs = pair(device)
     options, its = {
         "ema": ({"multi_avg_fn": swa_utils.get_ema_multi_avg_fn(0.8)}, {"multi_avg_fn": THEIRS.get_ema_multi_avg_fn(0.8)}),
         "swa": ({}, {}),
+        "ema one by one": ({"avg_fn": swa_utils.get_ema_avg_fn(0.8)}, {"avg_fn": THEIRS.get_ema_avg_fn(0.8)}),
+        "swa one by one": ({"avg_fn": swa_utils.get_swa_avg_fn()}, {"avg_fn": THEIRS.get_swa_avg_fn()}),
         "own": ({"avg_fn": lambda a, b, n: a * 0.5 + b}, {"avg_fn": lambda a, b, n: a * 0.5 + b}),
     }[kind]
     a, b = swa_utils.AveragedModel(ours, **options), THEIRS.AveragedModel(theirs, **its)

@@ -1,4 +1,7 @@
-"""Gradients kept within bounds, on the device: nothing is read back, and all gradients share a few dispatches."""
+"""Gradients kept within bounds, on the device: nothing is read back, and all gradients share a few dispatches.
+
+That is what PyTorch's ``foreach`` asks for, so it is taken and changes nothing.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Tensor]:
 
 
 def get_total_norm(
-    tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False
+    tensors: Tensor | Iterable[Tensor], norm_type: float = 2.0, error_if_nonfinite: bool = False, foreach: bool | None = None
 ) -> Tensor:
     """The norm of all elements of ``tensors`` together, as a 0-d tensor, in float32 at least.
 
@@ -42,7 +45,9 @@ def get_total_norm(
     return total
 
 
-def clip_grads_with_norm_(parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor) -> None:
+def clip_grads_with_norm_(
+    parameters: Tensor | Iterable[Tensor], max_norm: float, total_norm: Tensor, foreach: bool | None = None
+) -> None:
     """Scale gradients, whose total norm is ``total_norm``, in place so that it becomes ``max_norm`` at most."""
     with no_grad():
         scale = (float(max_norm) / (total_norm + TINY)).clamp(max=1.0)
@@ -55,6 +60,7 @@ def clip_grad_norm_(
     max_norm: float,
     norm_type: float = 2.0,
     error_if_nonfinite: bool = False,
+    foreach: bool | None = None,
 ) -> Tensor:
     """Scale the gradients of ``parameters`` in place so that their total norm is ``max_norm`` at most; returns what it was.
 
@@ -66,7 +72,7 @@ def clip_grad_norm_(
     return total
 
 
-def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -> None:
+def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float, foreach: bool | None = None) -> None:
     """Bring every element of the gradients between ``-clip_value`` and ``clip_value``, in place."""
     bound = float(clip_value)
     with no_grad():
