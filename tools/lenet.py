@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,12 +11,13 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+LOSS = "cross_entropy"
 BATCH, CLASSES = 32, 10
 SHAPES = ((6, 1, 5, 5), (16, 6, 5, 5), (120, 400), (84, 120), (CLASSES, 84))  # weights as the layers have them
 PADDING = (2, 0)
 
 
-def data() -> tuple[list[tuple[Array, Array]], Array, Array]:
+def _drawn() -> tuple[list[tuple[Array, Array]], Array, Array]:
     """Weights and biases, a batch and its classes."""
     generator = np.random.RandomState(5)
     layers = []
@@ -27,11 +28,16 @@ def data() -> tuple[list[tuple[Array, Array]], Array, Array]:
     return layers, generator.randn(BATCH, 1, 28, 28).astype(np.float32), generator.randint(0, CLASSES, BATCH)
 
 
-def model(nn: Any, tensor: Callable[[Array], Any], layers: Sequence[tuple[Array, Array]]) -> Any:
+def data() -> tuple[Array, Array]:
+    """A batch and its classes."""
+    return _drawn()[1:]
+
+
+def model(nn: Any, tensor: Callable[[Array], Any]) -> Any:
     """The same network in rasptorch or PyTorch."""
     convolutions = [nn.Conv2d(shape[1], shape[0], 5, padding=p) for shape, p in zip(SHAPES[:2], PADDING, strict=True)]
     linears = [nn.Linear(shape[1], shape[0]) for shape in SHAPES[2:]]
-    for layer, (weight, bias) in zip([*convolutions, *linears], layers, strict=True):
+    for layer, (weight, bias) in zip([*convolutions, *linears], _drawn()[0], strict=True):
         layer.weight, layer.bias = nn.Parameter(tensor(weight.copy())), nn.Parameter(tensor(bias.copy()))
     parts = [part for layer in convolutions for part in (layer, nn.ReLU(), nn.MaxPool2d(2))]
     return nn.Sequential(*parts, nn.Flatten(), linears[0], nn.ReLU(), linears[1], nn.ReLU(), linears[2])
@@ -41,7 +47,7 @@ class ByHand:
     """The step in NumPy; ``step`` changes the parameters and returns the loss before it."""
 
     def __init__(self, rate: float) -> None:
-        self._layers, self._x, self._classes = data()
+        self._layers, self._x, self._classes = _drawn()
         self._rate = rate
 
     def step(self) -> float:

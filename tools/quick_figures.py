@@ -21,9 +21,7 @@ sys.path.insert(0, str(_HERE.parent))
 import numpy as np  # noqa: E402
 
 import rasptorch as rt  # noqa: E402
-from rasptorch import nn, optim  # noqa: E402
-from rasptorch.nn import functional as F  # noqa: E402
-from tools import lenet, transformer_block  # noqa: E402
+from tools import lenet, mlp, transformer_block, workloads  # noqa: E402
 
 ROUNDS, CALLS, PAUSE = 7, 3, 0.05
 torch: Any = importlib.import_module("torch") if "--torch" in sys.argv[1:] else None  # its idle threads spin, and slow the others
@@ -120,85 +118,23 @@ def products() -> None:
         show(f"matmul {n}", interleaved(named), "GFLOP/s", lambda s, n=n: 2 * n**3 / s / 1e9)  # type: ignore[misc]
 
 
-def training() -> None:
-    rng = np.random.default_rng(0)
-    data, classes = rng.standard_normal((64, 784)).astype(np.float32), rng.integers(0, 10, 64)
-    steps: dict[str, Callable[[], Any]] = {}
-    for device in ("cpu", "gpu"):
-        rt.manual_seed(0)
-        net = nn.Sequential(nn.Linear(784, 512), nn.ReLU(), nn.Linear(512, 512), nn.ReLU(), nn.Linear(512, 10)).to(device)
-        optimizer = optim.SGD(net.parameters(), lr=0.05)
-        x, y = rt.tensor(data, device=device), rt.tensor(classes, device=device)
-
-        def step(net: Any = net, optimizer: Any = optimizer, x: Any = x, y: Any = y) -> float:
-            optimizer.zero_grad()
-            loss = F.cross_entropy(net(x), y)
-            loss.backward()
-            optimizer.step()
-            return float(loss.readback().wait())
-
-        steps[device] = step
+def training(title: str, example: Any) -> None:
+    """The step by hand in NumPy, in PyTorch, and on our devices, eager and captured; each gives the loss as a number."""
+    named: dict[str, Callable[[], Any]] = {"numpy": example.ByHand(0.01).step}
     if torch:
-        theirs = torch.nn.Sequential(
-            torch.nn.Linear(784, 512), torch.nn.ReLU(), torch.nn.Linear(512, 512), torch.nn.ReLU(), torch.nn.Linear(512, 10)
-        )
-        steps["torch"] = descent(torch, theirs, torch.nn.functional.cross_entropy, torch.from_numpy(data), torch.from_numpy(classes))
-    weights = [rng.standard_normal(s).astype(np.float32) for s in ((784, 512), (512, 512), (512, 10))]
-
-    def multiplications() -> None:
-        """The eight matrix products of the step, and nothing else."""
-        one, two, three = weights
-        h1 = data @ one
-        h2 = h1 @ two
-        g = h2 @ three
-        h2.T @ g
-        g2 = g @ three.T
-        h1.T @ g2
-        g1 = g2 @ two.T
-        data.T @ g1
-
-    show("MLP step (numpy: its matrix products alone)", interleaved({"numpy": multiplications, **steps}), "steps/s", lambda s: 1 / s)
-
-
-def descent(library: Any, model: Any, loss_of: Any, *data: Any) -> Callable[[], float]:
-    """A step of training with plain gradient descent that returns the loss; the same lines for both libraries."""
-    optimizer = library.optim.SGD(model.parameters(), lr=0.01)
-
-    def step() -> float:
-        optimizer.zero_grad()
-        loss = loss_of(model(data[0]), data[1])
-        loss.backward()
-        optimizer.step()
-        return float(loss.detach().item())
-
-    return step
-
-
-def models() -> None:
-    layers, images, classes = lenet.data()
-    x, target = transformer_block.data()
-    convolutions: dict[str, Callable[[], Any]] = {"numpy": lenet.ByHand(0.01).step}
-    by_hand = transformer_block.NumpyBlock(0.01)
-    blocks: dict[str, Callable[[], Any]] = {"numpy": lambda: by_hand.step(x, target)}
+        named["torch"] = workloads.descent(torch, example, torch.from_numpy)
     for device in ("cpu", "gpu"):
-        net = lenet.model(nn, lambda v, d=device: rt.tensor(v, device=d), layers)  # type: ignore[misc]
-        given = rt.tensor(images, device=device), rt.tensor(classes, device=device)
-        convolutions[device] = descent(rt, net, F.cross_entropy, *given)
-        wanted = rt.tensor(x, device=device), rt.tensor(target, device=device)
-        blocks[device] = descent(rt, transformer_block.block(nn, rt.tensor).to(device), F.mse_loss, *wanted)
-    if torch:
-        functional = torch.nn.functional
-        net = lenet.model(torch.nn, torch.from_numpy, layers)
-        convolutions["torch"] = descent(torch, net, functional.cross_entropy, torch.from_numpy(images), torch.from_numpy(classes))
-        net = transformer_block.block(torch.nn, torch.from_numpy)
-        blocks["torch"] = descent(torch, net, functional.mse_loss, torch.from_numpy(x), torch.from_numpy(target))
-    show("LeNet step, 32 images of 28x28 (numpy: by hand)", interleaved(convolutions), "steps/s", lambda s: 1 / s)
-    show("transformer block step, 8x64x128 (numpy: by hand)", interleaved(blocks), "steps/s", lambda s: 1 / s)
+        for way in ("", " captured"):
+            step = workloads.descent(rt, example, lambda v, d=device: rt.tensor(v, device=d))  # type: ignore[misc]
+            named[device + way] = rt.capture(step, device=device) if way else step
+    timed = {name: step if name == "numpy" else lambda f=step: f().item() for name, step in named.items()}  # type: ignore[misc]
+    show(f"{title} step (numpy: by hand)", interleaved(timed), "steps/s", lambda s: 1 / s)
 
 
 if __name__ == "__main__":
     chain()
     wide()
     products()
-    training()
-    models()
+    training("MLP", mlp)
+    training("LeNet, 32 images of 28x28", lenet)
+    training("transformer block, 8x64x128", transformer_block)

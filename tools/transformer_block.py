@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
+LOSS = "mse_loss"
 SAMPLES, LENGTH, WIDTH, HEADS, HIDDEN = 8, 64, 128, 4, 512
 EPS = 1e-5
 
@@ -36,17 +38,18 @@ def data() -> tuple[Array, Array]:
     return generator.randn(*shape).astype(np.float32), generator.randn(*shape).astype(np.float32)
 
 
-class NumpyBlock:
+class ByHand:
     """The same step by hand: matrices of all positions, gradients as they come out of the chain rule."""
 
     def __init__(self, rate: float) -> None:
         self.values = parameters()
+        self._data = data()
         self._rate = rate
 
-    def step(self, x: Array, target: Array) -> float:
+    def step(self) -> float:
         """One step of gradient descent on the mean squared distance; returns the loss before it."""
         p = self.values
-        x, target = x.reshape(-1, WIDTH), target.reshape(-1, WIDTH)
+        x, target = (values.reshape(-1, WIDTH) for values in self._data)
         packed = x @ p["self_attn.in_proj_weight"].T + p["self_attn.in_proj_bias"]
         q, k, v = packed.reshape(SAMPLES, LENGTH, 3, HEADS, -1).transpose(2, 0, 3, 1, 4)
         scores = (q @ k.swapaxes(2, 3)) / np.float32(math.sqrt(WIDTH // HEADS))
@@ -94,8 +97,9 @@ def _linear_back(g: Array, x: Array, p: dict[str, Array], name: str, found: dict
     return np.asarray(g @ p[f"{name}.weight"])
 
 
-def block(nn: Any, tensor: Any) -> Any:
-    """The same model in rasptorch or PyTorch."""
-    model = nn.TransformerEncoderLayer(WIDTH, HEADS, HIDDEN, 0.0, batch_first=True)
-    model.load_state_dict({name: tensor(value) for name, value in parameters().items()})
-    return model
+def model(nn: Any, tensor: Callable[[Array], Any]) -> Any:
+    """The same model in rasptorch or PyTorch, on the device on which ``tensor`` makes tensors."""
+    values = {name: tensor(value) for name, value in parameters().items()}
+    made = nn.TransformerEncoderLayer(WIDTH, HEADS, HIDDEN, 0.0, batch_first=True).to(values["norm1.bias"].device)
+    made.load_state_dict(values)
+    return made

@@ -6,6 +6,7 @@ function of arrays, `_stepping` those of a training step; anything else may yiel
 
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 import rasptorch as rt
 from rasptorch.runtime import settings
-from tools import lenet, transformer_block
+from tools import lenet, mlp, transformer_block
 
 T = TypeVar("T")
 Array = NDArray[Any]
@@ -78,23 +79,23 @@ def _functional(
     *,
     steady: int = 4,
     into: Callable[..., Any] | None = None,
-    numpy_out: Callable[..., Any] | None = None,
     torch_function: Callable[..., Any] | None = None,
 ) -> Callable[[Sequence[str], bool], Iterator[Variant]]:
-    """Variants of ``function(*tensors)``. ``into(library, out, *tensors)`` and ``numpy_out(out, *arrays)`` do the same with
-    ``out=`` in every operation and return ``out``; ``library`` is `rasptorch` or `torch`.
+    """Variants of ``function(*tensors)``. ``into(library, out, *tensors)`` does the same with ``out=`` in every operation and returns
+    ``out``; ``library`` is `rasptorch`, `torch` or NumPy under their names.
     """
 
     def variants(devices: Sequence[str], torch_too: bool) -> Iterator[Variant]:
-        yield Variant("numpy", lambda: numpy_function(*inputs), lambda: np.asarray(numpy_function(*inputs)))
-        if numpy_out is not None:
-            out = np.empty_like(numpy_function(*inputs))
-            yield Variant("numpy, no alloc", lambda: numpy_out(out, *inputs), lambda: np.array(numpy_out(out, *inputs)))
+        expected = np.asarray(numpy_function(*inputs))
+        yield Variant("numpy", lambda: numpy_function(*inputs), lambda: expected)
+        if into is not None:
+            out = np.empty_like(expected)
+            yield Variant("numpy, no alloc", lambda: into(NumPy, out, *inputs), lambda: np.array(into(NumPy, out, *inputs)))
         for device in devices:
             tensors = [rt.tensor(x, device=device) for x in inputs]
             yield from _on_device(device, tensors, function, steady)
             if into is not None:
-                yield _without_memory(device, tensors, into, np.shape(numpy_function(*inputs)), steady)
+                yield _without_memory(device, tensors, into, expected.shape, steady)
         if torch_too:
             import torch
 
@@ -102,12 +103,22 @@ def _functional(
             of_torch = torch_function or function
             yield Variant("torch", lambda: of_torch(*theirs), lambda: np.asarray(of_torch(*theirs)))
             if into is not None:
-                kept = torch.empty(np.shape(numpy_function(*inputs)))
+                kept = torch.empty(expected.shape)
                 yield Variant(
                     "torch, no alloc", lambda: into(torch, kept, *theirs), lambda: np.array(into(torch, kept, *theirs))
                 )
 
     return variants
+
+
+class NumPy:
+    """Its functions under PyTorch's names."""
+
+    mul, add, sub, sqrt, matmul, sum = np.multiply, np.add, np.subtract, np.sqrt, np.matmul, staticmethod(np.sum)
+
+    @staticmethod
+    def clamp_min(x: Array, low: float, out: Array) -> Array:
+        return np.maximum(x, low, out=out)
 
 
 def _on_device(
@@ -171,17 +182,10 @@ def _chain_into(library: Any, out: Any, x: Any, a: Any, b: Any) -> Any:
     return out
 
 
-def _chain_numpy_out(out: Array, x: Array, a: Array, b: Array) -> Array:
-    for _ in range(100):
-        x = np.multiply(x, a, out=out)
-        x = np.add(x, b, out=out)
-    return out
-
-
 def _w1() -> Workload:
     x, a, b = _random(1, (64, 64), (64, 64), (64, 64))
     inputs = x, np.float32(1) + np.float32(0.001) * a, np.float32(0.001) * b
-    made = _functional(inputs, _chain, _chain, steady=8, into=_chain_into, numpy_out=_chain_numpy_out)
+    made = _functional(inputs, _chain, _chain, steady=8, into=_chain_into)
     return Workload("w1", "200 operations in a chain, 64 x 64", 200, "op/s", 1e-4, made)
 
 
@@ -191,19 +195,12 @@ def _relu_into(library: Any, out: Any, x: Any, y: Any) -> Any:
     return library.clamp_min(out, 0.0, out=out)  # PyTorch's relu has no out=
 
 
-def _relu_numpy_out(out: Array, x: Array, y: Array) -> Array:
-    np.multiply(x, y, out=out)
-    np.add(out, x, out=out)
-    return np.maximum(out, 0, out=out)
-
-
 def _w2() -> Workload:
     made = _functional(
         _random(2, (FOUR_MI,), (FOUR_MI,)),
         lambda x, y: (x * y + x).relu(),
         lambda x, y: np.maximum(x * y + x, 0),
         into=_relu_into,
-        numpy_out=_relu_numpy_out,
     )
     return Workload("w2", "relu(x * y + x), 4 Mi floats", 12 * FOUR_MI / 1e9, "GB/s", 1e-5, made)
 
@@ -225,25 +222,12 @@ def _nine_into(library: Any, out: Any, x: Any, y: Any) -> Any:
     return library.sub(out, x, out=out)
 
 
-def _nine_numpy_out(out: Array, x: Array, y: Array) -> Array:
-    np.multiply(x, y, out=out)
-    np.add(out, x, out=out)
-    np.multiply(out, 0.5, out=out)
-    np.maximum(out, 0, out=out)
-    np.subtract(out, y, out=out)
-    np.multiply(out, out, out=out)
-    np.add(out, 1.0, out=out)
-    np.sqrt(out, out=out)
-    return np.subtract(out, x, out=out)
-
-
 def _e9() -> Workload:
     made = _functional(
         _random(9, (FOUR_MI,), (FOUR_MI,)),
         lambda x, y: _nine(x, y, lambda v: v.relu(), lambda v: v.sqrt()),
         lambda x, y: _nine(x, y, lambda v: np.maximum(v, 0), np.sqrt),
         into=_nine_into,
-        numpy_out=_nine_numpy_out,
     )
     return Workload("e9", "9 elementwise operations, 4 Mi floats", 12 * FOUR_MI / 1e9, "GB/s", 1e-4, made)
 
@@ -254,7 +238,6 @@ def _w3(n: int) -> Workload:
         lambda a, b: a @ b,
         lambda a, b: a @ b,
         into=lambda library, out, a, b: library.matmul(a, b, out=out),
-        numpy_out=lambda out, a, b: np.matmul(a, b, out=out),
     )
     return Workload(f"w3.{n}", f"matmul, {n} x {n}", 2 * n**3 / 1e9, "GFLOP/s", 1e-4, made)
 
@@ -265,7 +248,6 @@ def _w7() -> Workload:
         lambda x: x.sum(),
         lambda x: x.sum(),
         into=lambda library, out, x: library.sum(x, 0, out=out),
-        numpy_out=lambda out, x: np.sum(x, axis=0, out=out),
     )
     return Workload("w7", "sum, 4 Mi floats", 4 * FOUR_MI / 1e9, "GB/s", 1e-4, made)
 
@@ -295,86 +277,36 @@ def _scalar(name: str, tensor: Any, device: str = "") -> Variant:
 
 
 # -- training ------------------------------------------------------------------------------------------------
-def _mlp_data() -> tuple[list[tuple[Array, Array]], Array, Array]:
-    """Weights (inputs x outputs) and biases of 784-512-512-10, a batch of 64 and its classes."""
-    generator = np.random.RandomState(4)
-    layers = []
-    for inputs, outputs in ((784, 512), (512, 512), (512, 10)):
-        bound = 1 / math.sqrt(inputs)
-        weight, bias = (
-            generator.uniform(-bound, bound, (inputs, outputs)),
-            generator.uniform(-bound, bound, outputs),
-        )
-        layers.append((weight.astype(np.float32), bias.astype(np.float32)))
-    return layers, generator.randn(64, 784).astype(np.float32), generator.randint(0, 10, 64)
+def _models(key: str, what: str, example: Any) -> Callable[[], Workload]:
+    """Training steps of one of the models in this folder: by hand in NumPy, in rasptorch in all variants, in PyTorch."""
 
-
-def _numpy_step(layers: list[tuple[Array, Array]], x: Array, classes: Array) -> float:
-    """A step of gradient descent written by hand; changes ``layers`` and returns the loss before it."""
-    values = [x]
-    for number, (weight, bias) in enumerate(layers):
-        z = values[-1] @ weight + bias
-        values.append(np.maximum(z, 0) if number < len(layers) - 1 else z)
-    shifted = np.exp(values[-1] - values[-1].max(axis=1, keepdims=True))
-    chances = shifted / shifted.sum(axis=1, keepdims=True)
-    picked = np.arange(len(x)), classes
-    loss = -np.log(chances[picked]).mean()
-    chances[picked] -= 1
-    gradient = chances / len(x)
-    for number in reversed(range(len(layers))):
-        weight, bias = layers[number]
-        below = (gradient @ weight.T) * (values[number] > 0) if number else gradient
-        weight -= LEARNING_RATE * (values[number].T @ gradient)
-        bias -= LEARNING_RATE * gradient.sum(axis=0)
-        gradient = below
-    return float(loss)
-
-
-def _trainer(
-    nn: Any, tensor: Callable[[Array], Any], sgd: Any, layers: Sequence[tuple[Array, Array]]
-) -> tuple[Any, Any]:
-    """The same model in rasptorch or PyTorch, and its optimiser."""
-    parts = []
-    for weight, bias in layers:
-        linear = nn.Linear(*weight.shape)
-        linear.weight, linear.bias = nn.Parameter(tensor(weight.T.copy())), nn.Parameter(tensor(bias))
-        parts += [linear, nn.ReLU()]
-    model = nn.Sequential(*parts[:-1])
-    return model, sgd(model.parameters(), lr=LEARNING_RATE)
-
-
-def _step(model: Any, optimizer: Any, cross_entropy: Callable[..., Any], x: Any, classes: Any) -> Any:
-    optimizer.zero_grad()
-    loss = cross_entropy(model(x), classes)
-    loss.backward()
-    optimizer.step()
-    return loss
-
-
-def _w4() -> Workload:
     def variants(devices: Sequence[str], torch_too: bool) -> Iterator[Variant]:
-        layers, x, classes = _mlp_data()
-        by_hand = [(w.copy(), b.copy()) for w, b in layers]
-        yield _training("numpy", lambda: _numpy_step(by_hand, x, classes), float)
+        yield _training("numpy", example.ByHand(LEARNING_RATE).step, float)
         for device in devices:
-            from rasptorch import nn, optim
-
-            model, optimizer = _trainer(nn, lambda v, d=device: rt.tensor(v, device=d), optim.SGD, layers)  # type: ignore[misc]
-            data = rt.tensor(x, device=device), rt.tensor(classes, device=device)
-
-            def step(model: Any = model, optimizer: Any = optimizer, data: Any = data) -> Any:
-                return _step(model, optimizer, nn.functional.cross_entropy, *data)
-
-            yield from _stepping(step, device)
+            yield from _stepping(descent(rt, example, lambda v, d=device: rt.tensor(v, device=d)), device)  # type: ignore[misc]
         if torch_too:
             import torch
 
-            model, optimizer = _trainer(torch.nn, torch.from_numpy, torch.optim.SGD, layers)
-            given = torch.from_numpy(x), torch.from_numpy(classes)
-            entropy = torch.nn.functional.cross_entropy
-            yield _training("torch", lambda: _step(model, optimizer, entropy, *given), _item)
+            yield _training("torch", descent(torch, example, torch.from_numpy), _item)
 
-    return Workload("w4", "training step, MLP 784-512-512-10, batch 64", 1, "step/s", 1e-3, variants)
+    return lambda: Workload(key, f"training step, {what}", 1, "step/s", 1e-3, variants)
+
+
+def descent(library: Any, example: Any, tensor: Callable[[Array], Any]) -> Callable[[], Any]:
+    """A step of plain gradient descent that returns the loss; the same lines for rasptorch and PyTorch."""
+    nn = importlib.import_module(f"{library.__name__}.nn")
+    x, target = map(tensor, example.data())
+    model, loss_of = example.model(nn, tensor), getattr(nn.functional, example.LOSS)
+    optimizer = importlib.import_module(f"{library.__name__}.optim").SGD(model.parameters(), lr=LEARNING_RATE)
+
+    def step() -> Any:
+        optimizer.zero_grad()
+        loss = loss_of(model(x), target)
+        loss.backward()
+        optimizer.step()
+        return loss
+
+    return step
 
 
 def _stepping(step: Callable[[], Any], device: str) -> Iterator[Variant]:
@@ -387,58 +319,6 @@ def _stepping(step: Callable[[], Any], device: str) -> Iterator[Variant]:
     yield Variant(f"{device}, steady", _repeat(step, 10, device), None, 10, device)
 
 
-def _w5() -> Workload:
-    def variants(devices: Sequence[str], torch_too: bool) -> Iterator[Variant]:
-        layers, x, classes = lenet.data()
-        yield _training("numpy", lenet.ByHand(LEARNING_RATE).step, float)
-        for device in devices:
-            from rasptorch import nn, optim
-
-            model = lenet.model(nn, lambda v, d=device: rt.tensor(v, device=d), layers)  # type: ignore[misc]
-            optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE)
-            data = rt.tensor(x, device=device), rt.tensor(classes, device=device)
-
-            def step(model: Any = model, optimizer: Any = optimizer, data: Any = data) -> Any:
-                return _step(model, optimizer, nn.functional.cross_entropy, *data)
-
-            yield from _stepping(step, device)
-        if torch_too:
-            import torch
-
-            theirs = lenet.model(torch.nn, torch.from_numpy, layers)
-            descent = torch.optim.SGD(theirs.parameters(), lr=LEARNING_RATE)
-            given = torch.from_numpy(x), torch.from_numpy(classes)
-            entropy = torch.nn.functional.cross_entropy
-            yield _training("torch", lambda: _step(theirs, descent, entropy, *given), _item)
-
-    return Workload("w5", "training step, LeNet 28 x 28, batch 32", 1, "step/s", 1e-3, variants)
-
-
-def _w6() -> Workload:
-    def variants(devices: Sequence[str], torch_too: bool) -> Iterator[Variant]:
-        x, target = transformer_block.data()
-        by_hand = transformer_block.NumpyBlock(LEARNING_RATE)
-        yield _training("numpy", lambda: by_hand.step(x, target), float)
-        for device in devices:
-            from rasptorch import nn, optim
-
-            model = transformer_block.block(nn, rt.tensor).to(device)
-            optimizer = optim.SGD(model.parameters(), lr=LEARNING_RATE)
-            given = rt.tensor(x, device=device), rt.tensor(target, device=device)
-
-            def step(model: Any = model, optimizer: Any = optimizer, given: Any = given) -> Any:
-                return _step(model, optimizer, nn.functional.mse_loss, *given)
-
-            yield from _stepping(step, device)
-        if torch_too:
-            import torch
-
-            model = transformer_block.block(torch.nn, torch.from_numpy)
-            optimizer = torch.optim.SGD(model.parameters(), lr=LEARNING_RATE)
-            tensors = torch.from_numpy(x), torch.from_numpy(target)
-            yield _training("torch", lambda: _step(model, optimizer, torch.nn.functional.mse_loss, *tensors), _item)
-
-    return Workload("w6", "training step, transformer block, 8 x 64 x 128", 1, "step/s", 1e-3, variants)
 def _repeat(step: Callable[[], Any], times: int, device: str) -> Callable[[], None]:
     def run() -> None:
         for _ in range(times):
@@ -464,5 +344,7 @@ def _item(loss: Any) -> float:
 
 
 WORKLOADS: tuple[Callable[[], Workload], ...] = (
-    _w1, _w2, _e9, lambda: _w3(256), lambda: _w3(512), lambda: _w3(1024), _w4, _w5, _w6, _w7, _w8,
+    _w1, _w2, _e9, lambda: _w3(256), lambda: _w3(512), lambda: _w3(1024),
+    _models("w4", "MLP 784-512-512-10, batch 64", mlp), _models("w5", "LeNet 28 x 28, batch 32", lenet),
+    _models("w6", "transformer block, 8 x 64 x 128", transformer_block), _w7, _w8,
 )  # fmt: skip
