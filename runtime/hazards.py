@@ -15,10 +15,11 @@ class Access:
     end: int
 
     def widened(self, alignment: int) -> Access:
-        """The same, to whole units of what the device can tell apart."""
+        """The same, to whole units of what the device can tell apart: at least one, for something is bound where nothing is read."""
         if alignment <= 1:
             return self
-        return Access(self.value, self.start // alignment * alignment, -(-self.end // alignment) * alignment)
+        end = max(self.end, self.start + 1)
+        return Access(self.value, self.start // alignment * alignment, -(-end // alignment) * alignment)
 
 
 def overlap(a: Access, b: Access) -> bool:

@@ -60,11 +60,13 @@ def _border(x: Tensor, axis: int, before: int, after: int, mode: str) -> Border:
 def _joined(x: Tensor, border: Border) -> Tensor:
     """The same by slices of ``x``, copied one after another."""
     axis, mode, n, before, after = border
-    if mode == "circular":
-        return cat([narrow(x, axis, n - before, before), x, narrow(x, axis, 0, after)], axis)
-    if mode == "replicate":
-        wide = [(*x.shape[:axis], k, *x.shape[axis + 1 :]) for k in (before, after)]
-        return cat([narrow(x, axis, 0, 1).expand(wide[0]), x, narrow(x, axis, n - 1, 1).expand(wide[1])], axis)
+    if mode != "reflect":
+        ends = []
+        for width, start, edge in ((before, n - before, 0), (after, 0, n - 1)):
+            wide = (*x.shape[:axis], width, *x.shape[axis + 1 :])
+            ends.append(narrow(x, axis, start, width) if mode == "circular" else narrow(x, axis, edge, 1).expand(wide))
+        # An end without entries would have a gradient to be computed.
+        return cat([*ends[: before > 0], x, *ends[1 : 1 + (after > 0)]], axis)
     # Strides are never negative, so every reflected entry is a slice of its own: borders are thin.
     left = [narrow(x, axis, k, 1) for k in range(before, 0, -1)]
     right = [narrow(x, axis, n - 2 - k, 1) for k in range(after)]

@@ -225,3 +225,13 @@ def test_a_training_step_is_sixteen_dispatches(device: str, optimizer: Any) -> N
         plan = next(reversed(rt.device(device).plans._plans.values()))
         assert max(map(bindings, plan.kernels)) <= 8
     assert losses[2] < losses[0]
+
+
+def test_an_empty_part_waits_for_whoever_writes_the_whole(device: str) -> None:
+    """It reads nothing, but something has to be bound to read it from, as validation layers see."""
+    x = rt.tensor(np.arange(24, dtype=np.float32).reshape(2, 3, 4), device=device)
+    w = rt.tensor(np.eye(4, dtype=np.float32) * 2, device=device)
+    whole = x @ w
+    total = whole[..., :0].sum(-1) + 1.0
+    np.testing.assert_array_equal(total.numpy(), np.ones((2, 3), np.float32))
+    np.testing.assert_array_equal(whole.numpy(), x.numpy() * 2)

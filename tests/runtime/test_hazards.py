@@ -56,5 +56,6 @@ def test_widening() -> None:
     assert Access(0, 4, 8).widened(4) == Access(0, 4, 8)
     assert Access(0, 5, 9).widened(1) == Access(0, 5, 9)
     assert overlap(Access(0, 0, 3).widened(4), Access(0, 3, 4).widened(4))
+    assert overlap(Access(0, 4, 4).widened(4), Access(0, 0, 8)), "nothing is read, and yet something is bound"
     assert not overlap(Access(0, 0, 3), Access(0, 3, 4))
     assert not overlap(Access(0, 0, 4), Access(1, 0, 4))
