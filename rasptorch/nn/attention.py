@@ -91,8 +91,8 @@ class MultiheadAttention(Module):
         super().__init__()
         if num_heads < 1 or embed_dim % num_heads:
             raise ShapeError(f"{NAME}: embed_dim {embed_dim} does not split into {num_heads} heads")
-        if not 0.0 <= dropout < 1.0:
-            raise ValueError(f"{NAME}: dropout is a probability, at least 0 and less than 1, got {dropout}")
+        if not 0.0 <= dropout <= 1.0:
+            raise ValueError(f"{NAME}: dropout is a probability between 0 and 1, got {dropout}")
         self.embed_dim, self.num_heads, self.head_dim = embed_dim, num_heads, embed_dim // num_heads
         self.kdim, self.vdim = embed_dim if kdim is None else kdim, embed_dim if vdim is None else vdim
         self.dropout = dropout

@@ -57,7 +57,7 @@ class _Dropping:
         layout = layout_of(x.device, dt.float32, x.shape)
         words = (lambda: self._words[block]) if again else (lambda: self._drawn(block))
         drawn = enqueue(_bits_spec(layout, dt.float32), (), live(layout.device.stream(), words))
-        return where(drawn >= self.p, x / (1.0 - self.p), 0.0)
+        return where(drawn >= self.p, x / ((1.0 - self.p) or 1.0), 0.0)  # with 1 nothing is kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -270,8 +270,8 @@ def _checked(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, dropout_p: fl
             raise ValueError(f"{name}: give attn_mask or is_causal=True, not both")
         if mask.dtype is not dt.bool_ and mask.dtype is not q.dtype:
             raise DTypeError(f"{name}: attn_mask is bool (true: may be attended to) or {q.dtype.name} (added), got {mask.dtype.name}")
-    if not 0.0 <= dropout_p < 1.0:
-        raise ValueError(f"{name}: dropout_p is a probability, at least 0 and less than 1, got {dropout_p}")
+    if not 0.0 <= dropout_p <= 1.0:
+        raise ValueError(f"{name}: dropout_p is a probability between 0 and 1, got {dropout_p}")
 
 
 @in_low_precision

@@ -71,7 +71,7 @@ def _mask(d: Draw, *shape: int) -> Any:
 def _attention(d: Draw) -> Case:
     heads, per, n, queries, keys = d.numbers(5, 1, 3)
     width, (kdim, vdim) = heads * per, (d.of(None, d.number()), d.of(None, d.number()))
-    options = {"kdim": kdim, "vdim": vdim} | d.flags("bias add_bias_kv add_zero_attn batch_first")
+    options = {"kdim": kdim, "vdim": vdim, "dropout": d.of(0.0, 0.0, 1.0)} | d.flags("bias add_bias_kv add_zero_attn batch_first")
     single = d.flag()
 
     def lead(length: int) -> tuple[int, ...]:
