@@ -5,8 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from ..autograd.mode import no_grad
 from ..autograd.node import Node
 from ..autograd.precision import low_dtypes
+from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec
 from ..runtime.errors import DTypeError, ShapeError
 from ..runtime.layout import broadcast_shapes, layout_of
@@ -16,6 +18,9 @@ from .dispatch import SpecCache, check_dtype, check_size, enqueue, same_device, 
 from .outputs import takes_out
 from .precision import in_widest_precision, lowered
 from .reduction import sum_to
+from .views import cast, narrow
+
+DEEPEST = 61_440  # terms of a sum: software devices cut a loop off after 65,535 turns
 
 _specs = SpecCache()
 
@@ -73,8 +78,24 @@ def _is_transposed(x: Tensor) -> bool:
     return x.layout.strides[-2] == 1 and x.layout.strides[-1] != 1
 
 
+def _deep(a: Tensor, b: Tensor) -> Tensor:
+    """A product in pieces of its inner dimension, in float32 where the operands have 16 bits."""
+    depth, wide = a.shape[-1], a.dtype.is_floating_point and a.dtype.itemsize == 2
+    out: Tensor | None = None
+    with no_grad():
+        for start in range(0, depth, DEEPEST):
+            pieces = narrow(a.detach(), -1, start, min(DEEPEST, depth - start)), narrow(b.detach(), -2, start, min(DEEPEST, depth - start))
+            part = _product(*[cast(x, dt.float32) if wide else x for x in pieces])
+            out = part if out is None else out + part
+        assert out is not None
+        out = cast(out, a.dtype)
+    return tape(out, "matmul", _grad_matmul, (a, b), (a, b))
+
+
 def _product(a: Tensor, b: Tensor) -> Tensor:
     spec = _spec(a, b)
+    if a.layout.shape[-1] > DEEPEST and a.layout.device.driver.traits.kind == "software":
+        return _deep(a, b)
     out = enqueue(spec, (a, b)) if spec.kind == "matmul" else enqueue(spec, (), (0,))
     return tape(out, "matmul", _grad_matmul, (a, b), (a, b))
 

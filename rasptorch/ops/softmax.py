@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from ..autograd.mode import no_grad
 from ..autograd.node import Node
+from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec
 from ..runtime.errors import DTypeError
 from ..runtime.layout import layout_of
 from ..tensor import Tensor, _axis
 from .dispatch import SpecCache, check_dtype, enqueue, tape
-from .functions import exp
+from .functions import exp, log
 from .precision import in_full_precision
-from .reduction import sum
+from .reduction import amax, sum
+
+LONG = 16_384  # entries of a row from which on one invocation is not enough
 
 _specs = SpecCache()
 
@@ -27,6 +31,8 @@ def _rows(name: str, x: Tensor, dim: int, gradient: Callable[[Node, Tensor], tup
         return _rows(name, x.reshape(1), 0, gradient).reshape(())
     if axis != x.ndim - 1:
         return _rows(name, x.transpose(axis, -1), -1, gradient).transpose(axis, -1)
+    if x.shape[-1] > LONG and x.device.driver.traits.kind != "host":
+        return tape(_of_long_rows(name, x.detach()), name, gradient, (x,), (), axis, keep_output=True)
     source, x = x, x.contiguous()
     key = (name, x.layout)
     spec = _specs.get(key)
@@ -38,6 +44,16 @@ def _rows(name: str, x: Tensor, dim: int, gradient: Callable[[Node, Tensor], tup
         rows = layout.numel // columns if columns else 0
         spec = _specs.put(key, CommandSpec("shader", name, (layout,), (out,), None, (name, 40 * rows * columns, rows, columns)))
     return tape(enqueue(spec, (x,)), name, gradient, (source,), (), axis, keep_output=True)
+
+
+def _of_long_rows(name: str, x: Tensor) -> Tensor:
+    """By reductions, which share a row among many invocations; software devices may cut a loop off after 65,535 turns."""
+    with no_grad():
+        wide = x.to(dt.float32) if x.dtype.itemsize == 2 else x
+        shifted = wide - amax(wide, -1, True)
+        total = sum(exp(shifted), -1, True)
+        out = exp(shifted) / total if name == "softmax" else shifted - log(total)
+    return out.to(x.dtype)
 
 
 def _grad_log_softmax(n: Node, g: Tensor) -> tuple[Tensor]:

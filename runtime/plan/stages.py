@@ -19,6 +19,7 @@ RANKED = 64  # entries up to which each one counts those that come before it
 FEW = 16  # entries that an invocation keeps in registers
 RUN = 64  # sorted entries that are added up together
 LEVELS = 3  # of blocks of blocks: more would be more buffers than a kernel has
+LONGEST = 32_768  # entries that an invocation walks: some software devices cut a loop off after 65,535 turns
 BLOCK = 64  # counts that one invocation adds up on devices of many invocations
 
 
@@ -66,7 +67,7 @@ def key_digits(dtype: DType, bits: int) -> list[tuple[int, int, int]]:
 def _shares(traits: Traits, rows: int, length: int, digits: int) -> int:
     """How many invocations share a row: each with at least about as many entries as there are digits."""
     wanted = -(-max(4 * traits.parallelism, 64) // rows)
-    return max(1, min(wanted, length // (4 * digits if traits.kind != "software" else digits)))
+    return max(1, min(wanted, length // (4 * digits if traits.kind != "software" else digits)), -(-length // LONGEST))
 
 
 def ordered(
@@ -134,7 +135,7 @@ def _topk(stages: Stages, command: ShaderKernel) -> None:
         return
     given, span = [x], length
     while True:
-        shares = max(1, min(-(-max(4 * stages.traits.parallelism, 64) // rows), span // (16 * count)))
+        shares = max(1, min(-(-max(4 * stages.traits.parallelism, 64) // rows), span // (16 * count)), -(-span // LONGEST))
         ends = command.outputs if shares == 1 else [stages.room(rows * shares * count)]
         stages.add("sort_few", (4 + count) * rows * span, given, ends, rows, length, span, shares, count, descending)
         if shares == 1:
