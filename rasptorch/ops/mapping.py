@@ -124,6 +124,39 @@ def _spec(name: str, x: Tensor, shape: Shape, rules: Sequence[Rule]) -> CommandS
     return CommandSpec("elementwise", name, (x.layout,), (out,), program, walks={0: walk} if any(walk) else {})
 
 
+# -- sums of entries at distances along one dimension -----------------------------------------------------------------
+def four_summed(x: Tensor, axis: int, reach: int, backwards: bool) -> Tensor:
+    """To every entry those added that lie ``reach``, twice and three times as far before it (after it): two steps of doubling in one.
+
+    Entries that are not there are left out, and sums are those of pairs of pairs. Not taped.
+    """
+    layout, length = x.layout, x.shape[axis]
+    key = ("cumsum", layout, axis, backwards)
+    spec = _specs.get(key)
+    if spec is None:
+        spec = _specs.put(key, _summing_spec(x, axis, backwards))
+    shifts = [min(k * reach, length) for k in (1, 2, 3)]
+    limits = [length - s for s in shifts] if backwards else shifts
+    return enqueue(spec, (x,), [*_divisors(layout.shape, axis), layout.strides[axis], *shifts, *limits])
+
+
+def _summing_spec(x: Tensor, axis: int, backwards: bool) -> CommandSpec:
+    write = ProgramWriter([x.dtype], [dt.int32] * 13)
+    table, *divisors = write.registers[:7]
+    stride, *more = write.registers[7:]
+    own = _coordinate(write, write.index(dt.int32), x.shape, axis, divisors)
+    there = [write("lt" if backwards else "ge", own, limit) for limit in more[3:]]
+    places = [own]
+    for shift, known in zip(more[:3], there, strict=True):
+        places.append(write("where", known, write("add" if backwards else "sub", own, shift), own))
+    a, b, c, d = (write("lookup", write("mul", place, stride), table) for place in places)
+    near, far = write("where", there[0], write("add", a, b), a), write("where", there[2], write("add", c, d), c)
+    total = write("where", there[1], write("add", near, far), near)
+    walk = tuple([0 if k == axis else s for k, s in enumerate(x.layout.strides)])
+    out = layout_of(x.device, x.dtype, x.shape)
+    return CommandSpec("elementwise", "cumsum", (x.layout,), (out,), write.program(total), walks={0: walk} if any(walk) else {})
+
+
 # -- borders: the way there and back along one dimension --------------------------------------------------------------
 class Border(NamedTuple):
     """``before`` and ``after`` copies of a tensor's own entries around dimension ``axis`` of ``length`` entries."""

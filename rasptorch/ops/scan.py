@@ -10,24 +10,30 @@ from ..runtime import dtype as dt
 from ..tensor import Tensor, _axis
 from .creation import empty
 from .dispatch import check_dtype, tape
+from .mapping import by_pieces, four_summed
 from .on_host import on_host, running_sum
 from .outputs import takes_out
 from .precision import in_full_precision
 from .reduction import _accumulate
 from .views import cast, clone, copy_into, narrow
 
+SMALL = 1 << 16  # elements up to which fewer kernels are quicker, although each entry is looked up for itself
+
 
 def _scanned(x: Tensor, axis: int, backwards: bool) -> Tensor:
     """Every entry plus all before it (after it) along ``axis``.
 
     By doubling (Hillis and Steele, "Data parallel algorithms", CACM 29, 1986): after step ``k`` every entry is the sum of the
-    ``2**k`` that end there. ``n log n`` additions in ``log n`` steps, each over the whole tensor. The host goes along one by one.
+    ``2**k`` that end there. ``n log n`` additions in ``log n`` steps, each over the whole tensor; two steps are one kernel where
+    starting kernels is what takes time: on Vulkan, for small tensors. The sums are the same. The host goes along one by one.
     """
     length, reach = x.shape[axis], 1
     if not x.layout.numel:
         return clone(x)
     if on_host(x):
         return running_sum(x, axis, backwards)
+    while reach < length and x.layout.numel <= SMALL and not by_pieces(x):
+        x, reach = four_summed(x, axis, reach, backwards), 4 * reach
     while reach < length:
         out = empty(x.shape, dtype=x.dtype, device=x.device)
         rest = length - reach

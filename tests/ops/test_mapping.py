@@ -33,6 +33,7 @@ KERNELS: dict[str, tuple[Callable[[Any], Any], int, int]] = {
     "roll flat": (lambda x: rt.roll(x, 100), 1, 1),
     "roll strided": (lambda x: rt.roll(x.transpose(1, 4), (2, 1), (1, 3)), 1, 1),
     "flip": (lambda x: rt.flip(x, (0, 2, 4)), 1, 1),
+    "cumsum": (lambda x: rt.cumsum(x, -1), 2, 2),
     "repeat_interleave": (lambda x: rt.repeat_interleave(x, 3, 1), 1, 1),
     "repeat_interleave last": (lambda x: rt.repeat_interleave(x, 3, -1), 1, 1),
 }
@@ -141,3 +142,36 @@ def test_many_elements(device: str) -> None:
     y = torch.arange(3 * 70_001, dtype=torch.int32).reshape(3, 70_001)
     assert_close(rt.roll(x, (1, 34_567), (0, 1)), torch.roll(y, (1, 34_567), (0, 1)))
     assert_close(rt.pad(x, (70_000, 5), "reflect"), torch.nn.functional.pad(y, (70_000, 5), "reflect"))
+
+
+@pytest.mark.drivers("lavapipe")
+def test_dispatches_of_repeats_by_tensor(device: str) -> None:
+    """Running sums of 100 counts, their places, the gather; backward sorts and adds up."""
+    repeats = (rt.arange(100, dtype=rt.int32, device=device) % 4).contiguous()
+    x = rt.rand(100, 8, device=device, requires_grad=True)
+    rt.synchronize(device)
+    with counting(device) as n:
+        y = x.repeat_interleave(repeats, 0, output_size=150)
+        rt.synchronize(device)
+    assert (n.dispatches, n.submissions) == (7, 1) and y.shape == (150, 8)
+    g = rt.rand(150, 8, device=device)
+    rt.synchronize(device)
+    with counting(device) as n:
+        (found,) = grad(y, x, g)
+        rt.synchronize(device)
+    assert n.dispatches <= 12 and found is not None
+
+
+@pytest.mark.parametrize("shape", [(1000,), (3, 70), (70, 3), (2, 5, 33), (4,), (5, 1)])
+def test_running_sums_are_the_same_bits_everywhere(shape: tuple[int, ...], device: str) -> None:
+    x, _ = random(shape, device=device)
+    x = x - 0.5
+    same = x.cpu()
+    for axis in range(len(shape)):
+        for turned in (lambda t: t, lambda t: t.flip(0)):
+            assert turned(x).cumsum(axis).tolist() == turned(same).cumsum(axis).tolist()
+    x.requires_grad_()
+    same.requires_grad_()
+    (x.cumsum(-1) * x.detach()).sum().backward()
+    (same.cumsum(-1) * same.detach()).sum().backward()
+    assert x.grad is not None and same.grad is not None and x.grad.tolist() == same.grad.tolist()
