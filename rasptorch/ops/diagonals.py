@@ -6,15 +6,21 @@ from typing import Any
 
 from ..autograd.node import Node
 from ..runtime import dtype as dt
+from ..runtime.command import CommandSpec
+from ..runtime.division import quotient_numbers
 from ..runtime.errors import ShapeError
 from ..runtime.layout import contiguous_strides, layout_of
 from ..tensor import Tensor, _axis
 from .arithmetic import where
 from .comparison import ge, le
 from .creation import counted, filled
-from .dispatch import same_device
+from .dispatch import SpecCache, check_dtype, check_size, enqueue, same_device, tape
+from .mapping import by_pieces
 from .outputs import takes_out
-from .views import cast, clone, embed, view
+from .program import ProgramWriter
+from .views import cast, clone, embed, only_stored, view
+
+_specs = SpecCache()
 
 
 def _on_diagonal(shape: tuple[int, ...], strides: tuple[int, ...], offset: int, first: int, second: int) -> tuple[
@@ -84,10 +90,37 @@ def diag(input: Tensor, diagonal: int = 0, *, out: Any = None) -> Tensor:
     return diag_embed(input, diagonal) if input.ndim == 1 else clone(_diagonal(input, diagonal))
 
 
+def _triangular(name: str, x: Tensor, offset: int, lower: bool) -> Tensor:
+    """In one kernel, in which each element works out its row and its column."""
+    rows, columns = x.shape[-2:]
+    spec = _specs.get((name, x.layout))
+    if spec is None:
+        out = layout_of(x.device, x.dtype, x.shape)
+        check_dtype(name, x.device, x.dtype)
+        check_size(name, out)
+        write = ProgramWriter([x.dtype], [*[dt.int32] * 7, x.dtype])
+        value, *numbers, reach, zero = write.registers
+        line = write("quotient", write.index(dt.int32), *numbers[:3])
+        column = write("sub", write.index(dt.int32), write("mul", line, numbers[0]))
+        row = write("sub", line, write("mul", write("quotient", line, *numbers[3:]), numbers[3]))
+        kept = write("le" if lower else "ge", column, write("add", row, reach))
+        program = write.program(write("where", kept, value, zero))
+        spec = _specs.put((name, x.layout), CommandSpec("elementwise", name, (x.layout,), (out,), program))
+    return enqueue(spec, (x,), [*quotient_numbers(columns), *quotient_numbers(rows), offset, (False, 0, 0.0)[x.dtype.category]])
+
+
+def _grad_triangle(n: Node, g: Tensor) -> tuple[Tensor]:
+    name, offset, lower = n.attributes
+    return (_triangle(name, g, offset, lower),)
+
+
 def _triangle(name: str, x: Tensor, offset: int, lower: bool) -> Tensor:
     if x.ndim < 2:
         raise ShapeError(f"{name}: needs at least 2 dimensions, got shape {list(x.shape)}")
     rows, columns = x.shape[-2:]
+    if not by_pieces(x) and x.layout.numel and not (x.dtype.itemsize == 8 and only_stored(x.layout)):
+        reach = min(max(offset, -rows), columns)
+        return tape(_triangular(name, x.detach(), reach, lower), name, _grad_triangle, (x,), (), (name, reach, lower))
     row = counted("index", layout_of(x.device, dt.int32, (rows, 1)), 0, 1)
     column = counted("index", layout_of(x.device, dt.int32, (1, columns)), 0, 1)
     kept = (le if lower else ge)(column, row + offset)

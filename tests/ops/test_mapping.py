@@ -33,6 +33,8 @@ KERNELS: dict[str, tuple[Callable[[Any], Any], int, int]] = {
     "roll flat": (lambda x: rt.roll(x, 100), 1, 1),
     "roll strided": (lambda x: rt.roll(x.transpose(1, 4), (2, 1), (1, 3)), 1, 1),
     "flip": (lambda x: rt.flip(x, (0, 2, 4)), 1, 1),
+    "tril": (lambda x: rt.tril(x, -1), 1, 1),
+    "triu of a sum": (lambda x: rt.triu(x + 1.0), 1, 1),
     "cumsum": (lambda x: rt.cumsum(x, -1), 2, 2),
     "repeat_interleave": (lambda x: rt.repeat_interleave(x, 3, 1), 1, 1),
     "repeat_interleave last": (lambda x: rt.repeat_interleave(x, 3, -1), 1, 1),
