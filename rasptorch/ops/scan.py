@@ -10,7 +10,7 @@ from ..runtime import dtype as dt
 from ..tensor import Tensor, _axis
 from .creation import empty
 from .dispatch import check_dtype, tape
-from .mapping import by_pieces, four_summed
+from .mapping import four_summed
 from .on_host import on_host, running_sum
 from .outputs import takes_out
 from .precision import in_full_precision
@@ -32,7 +32,7 @@ def _scanned(x: Tensor, axis: int, backwards: bool) -> Tensor:
         return clone(x)
     if on_host(x):
         return running_sum(x, axis, backwards)
-    while reach < length and x.layout.numel <= SMALL and not by_pieces(x):
+    while reach < length and x.layout.numel <= SMALL:
         x, reach = four_summed(x, axis, reach, backwards), 4 * reach
     while reach < length:
         out = empty(x.shape, dtype=x.dtype, device=x.device)
