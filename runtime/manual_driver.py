@@ -82,6 +82,7 @@ class ManualDriver:
 
     name = "manual"
     threads = 1
+    alone = True
 
     def __init__(self, *, null: bool = False, automatic: bool = False, **traits: Any) -> None:
         plain = Traits(name="manual", kind="host", alignment=64, parallelism=0, reduce_chunk=1 << 62, reentrant_recordings=True)

@@ -60,6 +60,7 @@ class HostDriver:
             reentrant_recordings=True,
         )
         self.timestamps = False
+        self.alone = False
         self.arenas: Final = [Arena() for _ in range(self.threads)]
         self._jobs: deque[Job] = deque()
         self._running = threading.Lock()  # held while a submission runs, by the worker or by a thread that waits
@@ -128,10 +129,12 @@ class HostDriver:
             if self._jobs:
                 return False
             self._jobs.append(job)
+            self.alone = True
             with np.errstate(all="ignore"):
                 self._run_next()
             return True
         finally:
+            self.alone = False
             self._running.release()
 
     def _run_next(self) -> None:
@@ -182,9 +185,11 @@ class HostDriver:
             if not self._running.acquire(blocking=False):
                 return False
             try:
+                self.alone = True
                 with np.errstate(all="ignore"):
                     self._run_next()
             finally:
+                self.alone = False
                 self._running.release()
         return True
 

@@ -36,6 +36,8 @@ class Workers(Protocol):
     """Whose threads compute: ``threads`` in all, those of ``helpers`` beside the one that runs a recording."""
 
     timestamps: bool
+    alone: bool  # whether the program waits while a recording runs, rather than going on
+
     @property
     def threads(self) -> int:
         """How many parts a large kernel may be cut into."""
