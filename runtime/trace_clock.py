@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from math import inf
+from statistics import median_low
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from .driver import KernelTimes
     from .kernel_labels import KernelLabel
     from .trace import Submission
 
@@ -21,8 +23,8 @@ def place_on_host_clock(submissions: Sequence[Submission]) -> None:
     driver call or end after it was seen to be done: these bounds hold the distance within a few microseconds
     once the device has been idle before a submission. Where 0 is within them, the device uses the host's
     clock (software devices do). Without times, a submission is taken to begin with its driver call, or at the end
-    of the one before, and to last as long as another one of the same plan that was measured: no longer than until it was seen
-    done, and until then where there is none.
+    of the one before, and its kernels to last as long as in those of the same plan that were measured (the median of each: one that was
+    interrupted would count sixteen times, else): no longer than until it was seen done, and until then where there is none.
     """
     own = [s for s in submissions if s.times is not None and not s.times.thread]
     low = max((s.began - s.times.began for s in own if s.times is not None), default=0.0)
@@ -46,20 +48,27 @@ def _place_others(ordered: Sequence[Submission]) -> None:
     for s in reversed(ordered):
         limits.append(limit)
         limit = s.started if s.exact else limit
-    known = {id(s.labels): s.times for s in reversed(ordered) if s.times is not None}
+    usual = _usual_times(ordered)
     before = -inf
     for s, next_one in zip(ordered, reversed(limits), strict=True):
-        if s.times is not None:
-            known[id(s.labels)] = s.times
-        else:
+        if s.times is None:
             s.started = min(max(s.began + s.seconds, before), next_one)
             s.ended = max(s.started, min(s.seen if s.seen is not None else s.started, next_one))
-            like = known.get(id(s.labels), ())
+            like = usual.get(id(s.labels), ())
             if sum(like) > 0.0:
                 whole = min(sum(like), (s.ended if s.seen is not None else next_one) - s.started)
                 s.estimate = [seconds * (whole / sum(like)) for seconds in like]
                 s.ended = s.started + whole
         before = max(before, s.ended)
+
+
+def _usual_times(submissions: Sequence[Submission]) -> dict[int, list[float]]:
+    """By plan, how long each kernel usually takes; of two times the shorter, as drivers compile when a kernel first runs."""
+    known: dict[int, list[KernelTimes]] = {}
+    for s in submissions:
+        if s.times is not None:
+            known.setdefault(id(s.labels), []).append(s.times)
+    return {plan: [median_low(kernel) for kernel in zip(*times, strict=True)] for plan, times in known.items()}
 
 
 def kernel_times(submission: Submission) -> Iterator[tuple[int, KernelLabel, float, float]]:

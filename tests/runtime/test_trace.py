@@ -311,6 +311,22 @@ def test_a_device_with_its_own_clock(distance: float) -> None:
     assert (made[2].started, made[2].ended, made[2].exact) == (12.001, 12.9, False)
 
 
+def test_one_long_measurement_is_not_taken_for_the_usual() -> None:
+    """The first one compiled, the fourth was interrupted; estimates end where it is known that something else went on."""
+    plan: Any = None
+    labels = PlanLabels(plan, (KernelLabel("add", "4", ("add",), 48, 4), KernelLabel("sum", "4", ("sum",), 48, 4)))
+    times = [(5.0, 0.2), (0.1, 0.3), None, (0.1, 7.0), None, (0.2, 0.3)]
+    made = [
+        Submission("gpu", "gpu/default", k, labels, 2, 2, 10.0 * k, 0.0, (), 10.0 * k + 9, t and KernelTimes(t, 10.0 * k))
+        for k, t in enumerate(times)
+    ]
+    made.append(Submission("gpu", "gpu/default", 6, labels, 2, 2, 60.0, 0.0, (), 60.2))
+    place_on_host_clock(made)
+    assert made[2].estimate == made[4].estimate == pytest.approx([0.1, 0.3])
+    assert made[6].estimate == pytest.approx([0.05, 0.15]) and made[6].ended == pytest.approx(60.2)
+    assert [bool(s.estimate) for s in made] == [not s.exact for s in made] == [t is None for t in (*times, None)]
+
+
 @pytest.mark.parametrize(
     ("names", "text"),
     [
