@@ -6,7 +6,8 @@ a row per stream.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 from ..runtime.trace import Command, Submission, Tracer
@@ -22,8 +23,9 @@ class _Writer:
     nested.
     """
 
-    def __init__(self, origin: float) -> None:
+    def __init__(self, origin: float, shared: Mapping[int, int]) -> None:
         self._origin = origin
+        self._shared = shared
         self.about: list[dict[str, Any]] = []
         self.events: list[dict[str, Any]] = []
         self._tracks: dict[tuple[int, object], int] = {}
@@ -71,6 +73,10 @@ class _Writer:
             self._about("thread_name", process, found, name=name)
         return found
 
+    def thread(self, tracer: Tracer, thread: int) -> int:
+        """The row of a thread of the host."""
+        return self.track(HOST_PROCESS, self._shared.get(thread, thread), tracer.threads[thread])
+
     def _about(self, what: str, process: int, track: int, **arguments: Any) -> None:
         self.about.append({"ph": "M", "name": what, "pid": process, "tid": track, "args": arguments})
 
@@ -79,7 +85,7 @@ def chrome_trace(tracer: Tracer) -> dict[str, Any]:
     """The recording as a JSON object: the host's threads as one process, then a process per device, a row per
     stream. Events come in the order of their beginnings.
     """
-    writer = _Writer(tracer.origin)
+    writer = _Writer(tracer.origin, shared_rows(tracer))
     writer.process(HOST_PROCESS, "host")
     writer.track(HOST_PROCESS, tracer.main, tracer.threads.get(tracer.main, "thread"))
     _write_host(writer, tracer)
@@ -93,9 +99,33 @@ def chrome_trace(tracer: Tracer) -> dict[str, Any]:
     return {"traceEvents": events, "displayTimeUnit": "ms", "otherData": {"made by": "rasptorch", "seconds": seconds}}
 
 
+def shared_rows(tracer: Tracer) -> dict[int, int]:
+    """The thread whose row a thread is shown in: its own, or that of an earlier one of its name that had ended before it began, as
+    the workers of one epoch have before those of the next.
+    """
+    lives: dict[int, tuple[float, float]] = {}
+    told = chain(
+        ((s.thread, s.began, s.ended) for s in tracer.spans if s.category not in _ASYNCHRONOUS),
+        ((c.thread, c.began, c.ended) for c in tracer.commands),
+        ((i.thread, i.at, i.at) for i in tracer.instants),
+        ((s.thread, s.began, s.began + s.seconds) for s in tracer.submissions),
+    )
+    for thread, began, ended in told:
+        first, last = lives.get(thread, (began, ended))
+        lives[thread] = min(first, began), max(last, ended)
+    rows: dict[int, int] = {}
+    ends: dict[int, float] = {}
+    for thread, (began, ended) in sorted(lives.items(), key=lambda life: life[1]):
+        name = tracer.threads[thread]
+        free = (row for row, end in ends.items() if end < began and tracer.threads[row] == name and tracer.main not in (row, thread))
+        rows[thread] = next(free, thread)
+        ends[rows[thread]] = ended
+    return rows
+
+
 def _write_host(writer: _Writer, tracer: Tracer) -> None:
     for number, span in enumerate(tracer.spans):
-        row = writer.track(HOST_PROCESS, span.thread, tracer.threads[span.thread])
+        row = writer.thread(tracer, span.thread)
         told = {**span.where._asdict(), **span.arguments} if span.where.device else dict(span.arguments)
         if "site" in told:
             told["site"] = place(told["site"])
@@ -105,11 +135,11 @@ def _write_host(writer: _Writer, tracer: Tracer) -> None:
         else:
             writer.span(span.name, span.category, span.began, span.ended, HOST_PROCESS, row, told)
     for command in tracer.commands:
-        row = writer.track(HOST_PROCESS, command.thread, tracer.threads[command.thread])
+        row = writer.thread(tracer, command.thread)
         told = {**command.where._asdict(), "site": place(command.site)}
         writer.span(command.name, "enqueue", command.began, command.ended, HOST_PROCESS, row, told)
     for instant in tracer.instants:
-        row = writer.track(HOST_PROCESS, instant.thread, tracer.threads[instant.thread])
+        row = writer.thread(tracer, instant.thread)
         writer.add(
             "i", instant.name, instant.category, instant.at, HOST_PROCESS, row, s="t", args=instant.arguments
         )
@@ -127,7 +157,7 @@ def _write_submission(writer: _Writer, tracer: Tracer, process: int, submission:
     marks = list(kernel_times(submission))
     ended = marks[-1][3] if marks else submission.ended
     writer.span(f"submission {submission.value}", "execution", submission.started, ended, process, row, told)
-    host = writer.track(HOST_PROCESS, submission.thread, tracer.threads[submission.thread])
+    host = writer.thread(tracer, submission.thread)
     flow = f"{submission.stream}:{submission.value}"
     writer.add("s", "submission", "flow", submission.began, HOST_PROCESS, host, id=flow)
     writer.add("f", "submission", "flow", submission.started, process, row, id=flow, bp="e")
@@ -138,7 +168,7 @@ def _write_submission(writer: _Writer, tracer: Tracer, process: int, submission:
         writer.span(kernel.name, "kernel", began, end, process, row, about)
         for k, command in enumerate(origins):
             arrow = f"{flow}:{number}:{k}"
-            host = writer.track(HOST_PROCESS, command.thread, tracer.threads[command.thread])
+            host = writer.thread(tracer, command.thread)
             writer.add("s", "operation", "flow", command.began, HOST_PROCESS, host, id=arrow)
             writer.add("f", "operation", "flow", began, process, row, id=arrow, bp="e")
 

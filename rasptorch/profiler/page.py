@@ -11,8 +11,8 @@ from typing import Any
 from ..runtime.statistics import Statistics
 from ..runtime.trace import Command, Tracer
 from ..runtime.trace_clock import by_device, kernel_times
-from .chrome import flight
-from .tables import ms, percent, speed
+from .chrome import flight, shared_rows
+from .tables import estimated, ms, percent, speed
 from .totals import (
     DeviceTotal,
     KernelTotal,
@@ -26,6 +26,9 @@ from .totals import (
 
 _TEMPLATE = Path(__file__).with_name("page.html")
 _ROWS = 200  # of each table
+_ESTIMATED = (
+    "Measuring stops this device, so only some submissions were measured; other kernels are taken to last as long as in those."
+)
 
 
 def page(tracer: Tracer, counts: Mapping[str, Statistics], seconds: float, title: str) -> str:
@@ -96,12 +99,14 @@ def _kernels(totals: Sequence[KernelTotal]) -> str:
     heads = ("kernel", "shape", "device", "count", "total ms", "mean ms", "share %", "reached")
     rows = [
         (
-            t.name, t.shape, t.device, str(t.count), ms(t.total), ms(t.mean), f"{100 * t.share:.1f}",
+            t.name, t.shape, t.device, str(t.count), estimated(t.total, t.measured), ms(t.mean), f"{100 * t.share:.1f}",
             speed(*t.speed),
         )
         for t in totals[:_ROWS]
     ]  # fmt: skip
-    return _table("kernels", heads, rows, 3, [t.share for t in totals[:_ROWS]])
+    note = "" if all(t.measured for t in totals[:_ROWS]) else f"<p class=note>* {_ESTIMATED}</p>"
+    most = totals[0].share if totals else 1.0
+    return note + _table("kernels", heads, rows, 3, [t.share / (most or 1.0) for t in totals[:_ROWS]])
 
 
 def _others(tracer: Tracer) -> Iterable[str]:
@@ -129,7 +134,7 @@ def _others(tracer: Tracer) -> Iterable[str]:
 def _table(
     name: str, heads: Sequence[str], rows: Sequence[Sequence[str]], left: int, shares: Sequence[float] = ()
 ) -> str:
-    """The first ``left`` columns are text. ``shares`` draws a bar behind each row."""
+    """The first ``left`` columns are text. ``shares`` of the width draw a bar behind each row's first cell."""
     head = "".join(f'<th{"" if k < left else " class=n"}><button>{escape(h)}</button></th>' for k, h in enumerate(heads))
     body = []
     for number, row in enumerate(rows):
@@ -211,6 +216,7 @@ def _timeline(tracer: Tracer) -> dict[str, Any]:
     """What the page's script draws: rows, and for every kernel the operations (row, slice) that it came from."""
     lines = _Timeline(tracer.origin)
     lines.rows["host", tracer.main] = {"process": "host", "name": tracer.threads.get(tracer.main, ""), "slices": [], "from": {}}
+    shared = shared_rows(tracer)
     for span in tracer.spans:
         note = place(span.arguments.get("site"))
         if span.category in ("await", "user async"):
@@ -218,12 +224,12 @@ def _timeline(tracer: Tracer) -> dict[str, Any]:
             lines.add("tasks", task, task, span.category, span.name, note, span.began, span.ended)
         else:
             thread = tracer.threads[span.thread]
-            lines.add("host", span.thread, thread, span.category, span.name, note, span.began, span.ended)
+            lines.add("host", shared[span.thread], thread, span.category, span.name, note, span.began, span.ended)
     numbers: dict[int, tuple[tuple[str, object], int]] = {}
     for command in tracer.commands:
-        thread = tracer.threads[command.thread]
-        row = lines.add("host", command.thread, thread, "enqueue", command.name, place(command.site), command.began, command.ended)
-        numbers[id(command)] = ("host", command.thread), len(row["slices"]) - 1
+        thread, shown = tracer.threads[command.thread], shared[command.thread]
+        row = lines.add("host", shown, thread, "enqueue", command.name, place(command.site), command.began, command.ended)
+        numbers[id(command)] = ("host", shown), len(row["slices"]) - 1
     order = {key: number for number, key in enumerate(lines.rows)}
     for device, submissions in by_device(tracer.submissions).items():
         for submission in submissions:
@@ -234,7 +240,8 @@ def _timeline(tracer: Tracer) -> dict[str, Any]:
             key = submission.stream
             row = lines.add(device, key, key, "execution", what, note, submission.started, submission.ended)
             for number, kernel, began, ended in kernel_times(submission):
-                row = lines.add(device, key, key, "kernel", kernel.name, kernel.shape, began, ended)
+                category = "kernel" if submission.exact else "estimate"
+                row = lines.add(device, key, key, category, kernel.name, kernel.shape, began, ended)
                 came = _origins(submission.origins(number), numbers, order)
                 if came:
                     row["from"][len(row["slices"]) - 1] = came

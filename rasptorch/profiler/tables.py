@@ -39,6 +39,11 @@ def ms(seconds: float) -> str:
     return f"{seconds * 1e3:.3f}"
 
 
+def estimated(seconds: float, measured: bool) -> str:
+    """Milliseconds, with a star where not all of it was measured."""
+    return ms(seconds) + ("" if measured else "*")
+
+
 def percent(part: float, whole: float) -> str:
     return f"{100 * part / whole:.0f}" if whole else "-"
 
@@ -61,7 +66,7 @@ def devices_text(totals: Sequence[DeviceTotal], seconds: float) -> str:
     for t in totals:
         numbers = (t.submissions, t.commands, t.kernels, t.barriers, t.plan_hits, t.plan_misses)
         counts.append((t.name, *map(str, numbers)))
-        parts = *map(ms, (t.enqueue, t.plan, t.submit, t.waiting, t.host)), ms(t.device) + ("" if t.measured else "*"), ms(t.overlap)
+        parts = *map(ms, (t.enqueue, t.plan, t.submit, t.waiting, t.host)), estimated(t.device, t.measured), ms(t.overlap)
         times.append((t.name, *parts, percent(t.overlap, t.device), percent(t.overlap, t.host)))
     note = "hidden: the share of its busy time in which the other one was busy, too"
     if not all(t.measured for t in totals):
@@ -74,13 +79,17 @@ def kernels_text(totals: Sequence[KernelTotal], rows: int) -> str:
         return "no kernel was measured"
     lines = [("kernel", "shape", "device", "count", "total", "mean", "share %", "reached")]
     lines += [
-        (t.name, t.shape, t.device, str(t.count), ms(t.total), ms(t.mean), f"{100 * t.share:.1f}", speed(*t.speed))
+        (
+            t.name, t.shape, t.device, str(t.count), estimated(t.total, t.measured), ms(t.mean), f"{100 * t.share:.1f}",
+            speed(*t.speed),
+        )
         for t in totals[:rows]
-    ]
+    ]  # fmt: skip
     rest = totals[rows:]
     if rest:
         count, total = sum(t.count for t in rest), sum(t.total for t in rest)
-        lines.append((f"{len(rest)} more", "", "", str(count), ms(total), ms(total / count), "", ""))
+        whole = estimated(total, all(t.measured for t in rest))
+        lines.append((f"{len(rest)} more", "", "", str(count), whole, ms(total / count), "", ""))
     return aligned(lines, 3)
 
 

@@ -14,9 +14,10 @@ COMPUTING = 4.0  # operations per byte from which a kernel's speed is told in op
 
 @dataclass(frozen=True, slots=True)
 class KernelTotal:
-    """All dispatches of one kernel on one device. Times in seconds; ``share`` of the device's measured kernel time.
+    """All dispatches of one kernel on one device. Times in seconds; ``share`` of the device's kernel time.
 
     ``moved`` are the bytes its operands span, ``done`` about how many operations on numbers it does, all dispatches together.
+    ``measured`` is false where some of them were not, and are taken to have lasted as long as those that were.
     """
 
     device: str
@@ -27,6 +28,7 @@ class KernelTotal:
     share: float
     moved: int
     done: int
+    measured: bool
 
     @property
     def mean(self) -> float:
@@ -100,18 +102,21 @@ class DeviceTotal:
 def kernel_totals(tracer: Tracer) -> list[KernelTotal]:
     """The longest first; empty where nothing was measured."""
     sums: dict[tuple[str, str, str], list[float]] = {}
-    work: dict[tuple[str, str, str], list[int]] = {}
+    work: dict[tuple[str, str, str], tuple[int, int]] = {}
     whole: dict[str, float] = {}
+    estimated: set[tuple[str, str, str]] = set()
     for submission in tracer.submissions:
         for _, kernel, began, ended in kernel_times(submission):
             key = submission.device, kernel.name, kernel.shape
             sums.setdefault(key, []).append(ended - began)
-            done = work.setdefault(key, [0, 0])
-            done[0] += kernel.moved
-            done[1] += kernel.done
+            moved, done = work.get(key, (0, 0))
+            work[key] = moved + kernel.moved, done + kernel.done
             whole[submission.device] = whole.get(submission.device, 0.0) + ended - began
+            if not submission.exact:
+                estimated.add(key)
     totals = [
-        KernelTotal(*key, len(times), sum(times), sum(times) / (whole[key[0]] or 1.0), *work[key]) for key, times in sums.items()
+        KernelTotal(*key, len(times), sum(times), sum(times) / (whole[key[0]] or 1.0), moved, done, key not in estimated)
+        for (key, times), (moved, done) in zip(sums.items(), work.values(), strict=True)
     ]
     return sorted(totals, key=lambda t: -t.total)
 

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 import rasptorch as rt
+from rasptorch.runtime import settings
 from tests.support.browser import browser
 from tests.support.traces import Events, ends, of
 
@@ -108,6 +109,53 @@ def test_operations_and_marks_are_those_of_the_trace(shown: Shown) -> None:
     (mark,) = rows(shown.dom, "marks")
     assert mark[:2] == ["<a> mark & more", "5"]
     assert float(mark[2]) == pytest.approx(sum(e["dur"] for e in of(shown.events, "user")) / 1e3, abs=1e-2)
+
+
+def test_what_was_not_measured_can_be_told(tmp_path: Path) -> None:
+    x = rt.rand(16, 16)
+    with settings.override(timestamp_every=3), rt.profile(devices=["cpu"]) as recorded:
+        for _ in range(5):
+            (x @ x).sum().item()
+    recorded.save_html(tmp_path / "page.html")
+    text = (tmp_path / "page.html").read_text("utf-8")
+    (data,) = re.findall(r'<script type="application/json" id="data">(.*?)</script>', text)
+    timeline = json.loads(data)
+    kinds = [timeline["words"][s[3]] for row in timeline["rows"] for s in row["slices"]]
+    totals = recorded.kernels()
+    estimated = [kernel for s in recorded.tracer.submissions for kernel in s.labels.kernels if not s.exact]
+    assert kinds.count("kernel") > 0 < kinds.count("estimate") == len(estimated)
+    assert kinds.count("kernel") + kinds.count("estimate") == sum(t.count for t in totals)
+    assert [row[4] for row in rows(text, "kernels")] == [f"{1e3 * t.total:.3f}{'' if t.measured else '*'}" for t in totals]
+    assert not all(t.measured for t in totals) and "<p class=note>*" in text
+
+
+TAP = """<!doctype html><body style="margin:0"><iframe style="border:0;width:390px;height:2400px" srcdoc="{page}"></iframe><pre></pre>
+<script>
+setTimeout(() => {{
+  const own = document.querySelector("iframe").contentWindow, view = own.document.getElementById("view"), seen = [];
+  view.setPointerCapture = () => {{}};  // only for real fingers
+  const [left, top] = own.eval(`(() => {{
+    const row = data.rows.at(-1), k = row.lanes[0][0], box = view.getBoundingClientRect();
+    return [box.left + x(row.slices[k][0] + row.slices[k][1] / 2), box.top + row.top + HEAD + ROW / 2];
+  }})()`);
+  const touch = (kind, dx, dy) => view.dispatchEvent(new own.PointerEvent(kind, {{
+    bubbles: true, pointerId: 7, pointerType: "touch", clientX: left + dx, clientY: top + dy }}));
+  for (const [dx, dy] of [[0, 0], [40, 0], [0, -2000]]) {{
+    touch("pointerdown", 0, dy); if (dx) touch("pointermove", dx, dy); touch("pointerup", dx, dy); touch("pointerleave", dx, dy);
+    const tip = own.document.getElementById("tip");
+    seen.push(tip.style.display === "block" ? tip.firstChild.textContent : "");
+  }}
+  document.querySelector("pre").textContent = seen.join("|");
+}}, 1000);
+</script>"""
+
+
+def test_a_finger_points_by_tapping(shown: Shown, tmp_path: Path) -> None:
+    frame = tmp_path / "frame.html"
+    frame.write_text(TAP.format(page=escape(shown.page.read_text("utf-8"))), "utf-8")
+    seen = attribute_text(browser(tmp_path, frame, "--dump-dom", "--virtual-time-budget=3000")).split("|")
+    assert re.fullmatch(r"submission \d+", seen[0]), seen
+    assert seen[1:] == ["", ""], "where the finger moved the view, and beside the slices, there is nothing to tell"
 
 
 LOOK = """<!doctype html><body style="margin:0"><iframe style="border:0;width:{width}px;height:2400px" srcdoc="{page}"></iframe><pre></pre>

@@ -140,6 +140,34 @@ def test_marks_in_tasks_may_await() -> None:
     assert {e["name"] for e in of(events, "user async", "b")} == {"whole a", "whole b"}
 
 
+# -- rows --------------------------------------------------------------------------------------------------
+def test_threads_of_one_name_share_a_row_when_they_take_turns() -> None:
+    """As the workers of every epoch do: thirty epochs have no more rows than one."""
+    both = threading.Barrier(2, timeout=60)
+
+    def alone() -> None:
+        with rt.record_function("alone"):
+            rt.ones(3)
+
+    def together() -> None:
+        with rt.record_function("together"):
+            both.wait()
+
+    with rt.profile(devices=["cpu"]) as p:
+        for work, threads in ((alone, 1), (alone, 1), (together, 2)):
+            group = [threading.Thread(target=work, name="worker") for _ in range(threads)]
+            for thread in group:
+                thread.start()
+            for thread in group:
+                thread.join()
+    events = p.trace()["traceEvents"]
+    check_events(events)
+    rows = {e["tid"] for e in events if e["name"] == "thread_name" and e["args"]["name"] == "worker"}
+    marks = [(e["name"], e["tid"]) for e in sorted(of(events, "user"), key=lambda e: float(e["ts"]))]
+    assert len(rows) == 2 and {row for _, row in marks} == rows
+    assert marks[0] == marks[1] and {name for name, _ in marks[2:]} == {"together"}
+
+
 # -- tasks ---------------------------------------------------------------------------------------------------
 def test_tasks_and_idling_are_seen_from_outside_and_from_inside() -> None:
     defaults: Any = trio.run.__kwdefaults__
