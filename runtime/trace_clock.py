@@ -22,9 +22,10 @@ def place_on_host_clock(submissions: Sequence[Submission]) -> None:
     A device's own clock runs beside the host's at an unknown distance, but no submission can start before its
     driver call or end after it was seen to be done: these bounds hold the distance within a few microseconds
     once the device has been idle before a submission. Where 0 is within them, the device uses the host's
-    clock (software devices do). Without times, a submission is taken to begin with its driver call, or at the end
+    clock (software devices do). Without times, a submission is taken to begin when its driver call returned, or at the end
     of the one before, and its kernels to last as long as in those of the same plan that were measured (the median of each: one that was
-    interrupted would count sixteen times, else): no longer than until it was seen done, and until then where there is none.
+    interrupted would count sixteen times, else). It was over when it was seen to be: where that leaves too little time it began within
+    the driver call, and if need be was quicker. Where none of its plan was measured it lasts until it was seen done.
     """
     own = [s for s in submissions if s.times is not None and not s.times.thread]
     low = max((s.began - s.times.began for s in own if s.times is not None), default=0.0)
@@ -52,13 +53,17 @@ def _place_others(ordered: Sequence[Submission]) -> None:
     before = -inf
     for s, next_one in zip(ordered, reversed(limits), strict=True):
         if s.times is None:
+            earliest = min(max(s.began, before), next_one)
             s.started = min(max(s.began + s.seconds, before), next_one)
-            s.ended = max(s.started, min(s.seen if s.seen is not None else s.started, next_one))
+            end = next_one if s.seen is None else max(earliest, min(s.seen, next_one))
             like = usual.get(id(s.labels), ())
             if sum(like) > 0.0:
-                whole = min(sum(like), (s.ended if s.seen is not None else next_one) - s.started)
+                whole = min(sum(like), end - earliest)
                 s.estimate = [seconds * (whole / sum(like)) for seconds in like]
+                s.started = min(s.started, end - whole)
                 s.ended = s.started + whole
+            else:
+                s.ended = s.started if s.seen is None else max(s.started, end)
         before = max(before, s.ended)
 
 

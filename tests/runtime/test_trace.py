@@ -321,10 +321,12 @@ def test_one_long_measurement_is_not_taken_for_the_usual() -> None:
         for k, t in enumerate(times)
     ]
     made.append(Submission("gpu", "gpu/default", 6, labels, 2, 2, 60.0, 0.0, (), 60.2))
+    made.append(Submission("gpu", "gpu/default", 7, labels, 2, 2, 70.0, 0.5, (), 70.6))
     place_on_host_clock(made)
+    assert (made[7].started, made[7].ended) == pytest.approx((70.2, 70.6)), "the driver call took long to return"
     assert made[2].estimate == made[4].estimate == pytest.approx([0.1, 0.3])
     assert made[6].estimate == pytest.approx([0.05, 0.15]) and made[6].ended == pytest.approx(60.2)
-    assert [bool(s.estimate) for s in made] == [not s.exact for s in made] == [t is None for t in (*times, None)]
+    assert [bool(s.estimate) for s in made] == [not s.exact for s in made] == [t is None for t in (*times, None, None)]
 
 
 @pytest.mark.parametrize(
