@@ -42,10 +42,11 @@ def main() -> None:
     }
     ratios: dict[str, list[float]] = {name: [] for name in ways}
     trained(options.device, options.epochs)
-    for _ in range(options.rounds):
-        for name, arguments in ways.items():
+    for turn in range(options.rounds):
+        order = list(ways)
+        for name in order[turn % 3 :] + order[: turn % 3]:
             before = trained(options.device, options.epochs)
-            with rt.profile(devices=[options.device], **arguments):
+            with rt.profile(devices=[options.device], **ways[name]):
                 seconds = trained(options.device, options.epochs)
             ratios[name].append(seconds / ((before + trained(options.device, options.epochs)) / 2))
     for name, values in ratios.items():
