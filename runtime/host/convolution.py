@@ -8,6 +8,7 @@ added up where they meet, then folded. All of it is bound to memory once, and th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -167,7 +168,7 @@ class Unfolding:
         if self.along.taps > 1:  # turned once, read several times
             calls, part = self._memory.load("source", part)
         for phase, (low, high, rows) in enumerate(spans):
-            calls += [(np.copyto, (part_, zero)) for part_ in (made[:, :, :, phase, :low], made[:, :, :, phase, high:]) if part_.size]
+            calls += [(np.copyto, (border, zero)) for border in (made[:, :, :, phase, :low], made[:, :, :, phase, high:]) if border.size]
             if high <= low:
                 continue
             here = slice(rows.start - first_row, rows.stop - first_row, rows.step)
@@ -216,7 +217,7 @@ def _by_row(weight: Array, dtype: DType, memory: Memory) -> tuple[list[Call], li
 Made = tuple[list[Call], Array]  # what computes a part of the output, and where that then lies
 
 
-class Method:
+class Method(ABC):
     """One way to compute the product, for one share: what is called is ``prepare``, then each ``tile``."""
 
     tiles: list[Tile]
@@ -229,11 +230,13 @@ class Method:
         self.weight = weight
         self.memory = memory
 
+    @abstractmethod
     def prepare(self) -> list[Call]:
-        raise NotImplementedError
+        """What comes before all tiles."""
 
+    @abstractmethod
     def tile(self, tile: Tile) -> Made:
-        raise NotImplementedError
+        """One tile; to be made after `prepare`."""
 
 
 class Gather(Method):

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from ..dtype import DType
 from ..plan.plan import ReduceKernel
 from . import functions
-from .blas import one_thread, sums
+from .blas import one_thread
 from .elementwise import BLOCK, Pieces, apply, blocks
 from .evaluate import Call, Evaluator, Scalars, execute
 from .record import Binding, Runner, Workers, stored_as_computed
+from .sums import sums
 
 Array = NDArray[Any]
 

@@ -12,10 +12,11 @@ from numpy.typing import NDArray
 from ..dtype import DType
 from ..plan.plan import ShaderKernel
 from . import functions
-from .blas import one_thread, sums
+from .blas import one_thread
 from .elementwise import BLOCK, Pieces
 from .evaluate import Call, execute
 from .record import Binding, Runner, Workers, stored_as_computed
+from .sums import sums
 
 Array = NDArray[Any]
 
