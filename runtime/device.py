@@ -19,10 +19,12 @@ from . import dtype as dt
 from .buffer import Memory
 from .command import CommandSpec, Program, step
 from .errors import DeviceError
+from .fence import Fence
 from .layout import layout_of
 from .observers import Observers
 from .plan.cache import PlanCache, RecordingCache
 from .pool import Pool
+from .readback import Readback
 from .sharing import Sharing
 from .statistics import Statistics
 from .storage import Slot, Storage
@@ -33,8 +35,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from .driver import Driver
-    from .fence import Fence
-    from .readback import Readback
     from .vulkan.report import VulkanReport
 
 T = TypeVar("T")
@@ -103,6 +103,8 @@ class Device:
 
     def gathering(self, slot: Slot) -> Stream | None:
         """The stream whose open batch uses a storage. There is at most one; called with the lock held."""
+        if not self.several_streams:
+            return self.default_stream if self.default_stream.open_batch == slot.batch else None
         return next((stream for stream in list(self.streams) if stream.open_batch == slot.batch), None)
 
     def check_process(self) -> None:
@@ -180,9 +182,6 @@ class Device:
 
     def read(self, storage: Storage, offset: int, nbytes: int, convert: Callable[[NDArray[np.uint8]], T]) -> Readback[T]:
         """Start bringing bytes to the host; ``convert`` turns them into the value, and may not keep the array it gets."""
-        from .fence import Fence
-        from .readback import Readback
-
         capture.refuse("reading a value back")
         self.check_process()
         with self.lock:
@@ -206,8 +205,6 @@ class Device:
 
     def copy_bytes(self, slot: Slot, offset: int, nbytes: int, memory: Memory, stream: Stream) -> tuple[Storage, Fence]:
         """Enqueue a copy of ``nbytes`` at byte ``offset`` into a new storage in ``memory``."""
-        from .fence import Fence
-
         words = offset % 4 == 0 and nbytes % 4 == 0
         dtype, unit = (dt.int32, 4) if words else (dt.uint8, 1)
         layout = layout_of(self, dtype, (nbytes // unit,))

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from . import waiting
+
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -44,11 +46,7 @@ class Fence:
 
     def wait(self, timeout: float | None = None) -> None:
         """Block until reached. ``timeout`` in seconds; raises `TimeoutError` past it."""
-        from .waiting import wait_blocking
-
-        wait_blocking(self, timeout)
+        waiting.wait_blocking(self, timeout)
 
     def __await__(self) -> Generator[Any, Any, None]:
-        from .waiting import wait_trio
-
-        return wait_trio(self).__await__()
+        return waiting.wait_trio(self).__await__()
