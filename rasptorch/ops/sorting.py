@@ -90,6 +90,7 @@ def _count(shape: tuple[int, ...]) -> int:
 @takes_out
 def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool = False, out: Any = None) -> Sorted:
     """The entries along ``dim`` in order, and the indices they had. Equal entries keep their order, whether ``stable`` or not."""
+    check_size("sort", layout_of(input.device, dt.int64, input.shape))  # of the indices; `msort` makes none
     rows = Rows("sort", input, dim)
     values, places = sorted_rows(rows.matrix, descending)
     return Sorted(rows.back(values), cast(rows.back(places), dt.int64))
@@ -105,7 +106,8 @@ def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool
 def msort(input: Tensor, *, out: Any = None) -> Tensor:
     """The entries along the first dimension in ascending order."""
     only_tensors("msort", input)
-    return sort(input, 0).values
+    rows = Rows("msort", input, 0)
+    return rows.back(sorted_rows(rows.matrix, False)[0])
 
 
 @takes_out

@@ -13,7 +13,7 @@ from ..runtime.command import CommandSpec, Program, step
 from ..runtime.errors import ShapeError
 from ..runtime.layout import Layout, broadcast_shapes, broadcast_strides, contiguous_strides, layout_of
 from ..tensor import Tensor, _axis
-from .dispatch import SpecCache, check_dtype, enqueue, tape
+from .dispatch import SpecCache, check_dtype, check_size, enqueue, tape
 
 _copies = SpecCache()
 
@@ -97,9 +97,9 @@ def cast(x: Tensor, dtype: Any) -> Tensor:
             # Between integers a device without int64 arithmetic still converts exactly: low words, signs extended.
             check_dtype("to", layout.device, layout.dtype, dtype)
         program = Program((layout.dtype,), (), (step("cast", layout.dtype, (0,), dtype),), (1,))
-        spec = _copies.put(
-            key, CommandSpec("elementwise", "to", (layout,), (layout_of(layout.device, dtype, layout.shape),), program)
-        )
+        made = layout_of(layout.device, dtype, layout.shape)
+        check_size("to", made)
+        spec = _copies.put(key, CommandSpec("elementwise", "to", (layout,), (made,), program))
     out = enqueue(spec, (x,))
     if dtype.is_floating_point:
         tape(out, "to", lambda n, g: (cast(g, n.attributes),), (x,), (), layout.dtype)

@@ -75,4 +75,8 @@ def test_many_entries_in_order(device: str) -> None:
     x, y = rt.tensor(drawn, device=device), torch.from_numpy(drawn)
     assert_close(rt.masked_select(x, x > 0.999), y[y > 0.999])
     assert_close(x.topk(5).values, y.topk(5).values)
-    assert np.array_equal(x.sort().values.numpy(), np.sort(drawn))
+    assert np.array_equal(rt.msort(x).numpy(), np.sort(drawn))
+    with pytest.raises(rt.ShapeError, match=r"sort: shape \[17000003\] of int64 is 136,000,024 bytes; .* split it"):
+        x.sort()
+    with pytest.raises(rt.ShapeError, match="to: .* takes at most"):
+        x.to(rt.float64)
