@@ -104,10 +104,10 @@ def _pieces(
     computed = bool(program.steps) or not inputs
     elements = math.prod(kernel.kept + kernel.reduced)
     near = computed or elements <= NEAR
-    cut = boxes(kernel, BLOCK if computed else 4 * BLOCK)
+    # What is only read comes from memory, which one thread already keeps busy, and nothing is gained by cutting it up.
+    cut = boxes(kernel, BLOCK if computed else elements if stored_as_computed(value) else 4 * BLOCK)
     parts = len(cut[0][1])
     partial_totals = totals[np.newaxis] if parts == 1 else np.empty((parts, *kernel.kept), dtype)
-    # What is only read comes from memory, which one thread already keeps busy.
     pieces = Pieces(elements if computed else 0, len(cut) * parts, len(program.steps), driver)
     evaluators = [Evaluator(program, scalars) for _ in range(pieces.shares)]
     scratch: dict[tuple[int, tuple[int, ...]], Array] = {}
