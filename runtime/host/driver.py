@@ -185,7 +185,8 @@ class HostDriver:
             if not self._running.acquire(blocking=False):
                 return False
             try:
-                self.alone = True
+                # A thread that waits for Trio's tasks is not what the program waits in.
+                self.alone = threading.current_thread() is threading.main_thread()
                 with np.errstate(all="ignore"):
                     self._run_next()
             finally:

@@ -7,6 +7,7 @@ from itertools import product as combinations
 import numpy as np
 import pytest
 import torch
+import trio
 
 import rasptorch as rt
 from rasptorch.nn import functional as F
@@ -113,6 +114,21 @@ def test_bits_do_not_depend_on_who_shares_a_product_out(
     for own, spread in zip(*seen, strict=True):
         np.testing.assert_array_equal(own, spread)
     np.testing.assert_allclose(seen[0][0], arrays[0].astype(np.float64) @ arrays[1], rtol=1e-4, atol=1e-3)
+
+
+def test_blas_has_the_cores_only_while_the_program_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(matmul, "spreads", lambda threads: True)
+    monkeypatch.setattr(Race, "choose", lambda self: asked.append(self) or 0)
+    a = rt.tensor(np.random.default_rng(0).random((409, 409), dtype=np.float32), device="cpu")
+
+    async def awaited() -> None:
+        await (a @ a).readback()
+
+    trio.run(awaited)
+    assert not asked
+    (a @ a).numpy()
+    assert len(asked) == (blas.found() is not None)
 
 
 @pytest.mark.parametrize(
