@@ -15,7 +15,7 @@ from .arithmetic import where
 from .comparison import ge, le
 from .creation import counted, filled
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, same_device, tape
-from .mapping import by_pieces
+from .on_host import on_host
 from .outputs import takes_out
 from .program import ProgramWriter
 from .views import cast, clone, embed, only_stored, view
@@ -118,7 +118,7 @@ def _triangle(name: str, x: Tensor, offset: int, lower: bool) -> Tensor:
     if x.ndim < 2:
         raise ShapeError(f"{name}: needs at least 2 dimensions, got shape {list(x.shape)}")
     rows, columns = x.shape[-2:]
-    if not by_pieces(x) and x.layout.numel and not (x.dtype.itemsize == 8 and only_stored(x.layout)):
+    if not on_host(x) and x.layout.numel and not (x.dtype.itemsize == 8 and only_stored(x.layout)):
         reach = min(max(offset, -rows), columns)
         return tape(_triangular(name, x.detach(), reach, lower), name, _grad_triangle, (x,), (), (name, reach, lower))
     row = counted("index", layout_of(x.device, dt.int32, (rows, 1)), 0, 1)

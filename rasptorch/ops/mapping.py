@@ -18,7 +18,6 @@ from ..runtime.errors import ShapeError
 from ..runtime.layout import Shape, layout_of
 from ..tensor import Tensor
 from .dispatch import SpecCache, check_size, enqueue, tape
-from .on_host import on_host
 from .program import ProgramWriter
 from .views import copy_into, half, only_stored
 
@@ -64,11 +63,6 @@ def _mirrored(write: ProgramWriter, c: int, shift: int, bound: int) -> int:
 _RULES: Final[dict[str, Callable[[ProgramWriter, int, int, int], int]]] = {
     "around": _around, "mirrored": _mirrored, "reversed": _reversed, "within": _within,
 }  # fmt: skip
-
-
-def by_pieces(x: Tensor) -> bool:
-    """Whether copying slices beats look-ups: on the host, where a kernel costs next to nothing to start and slices are copied whole."""
-    return on_host(x)
 
 
 def _coordinate(write: ProgramWriter, number: int, shape: Shape, axis: int, scalars: Sequence[int]) -> int:

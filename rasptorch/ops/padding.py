@@ -12,7 +12,8 @@ from ..tensor import Tensor
 from .creation import full
 from .dispatch import tape
 from .joining import cat
-from .mapping import Border, by_pieces, widened
+from .mapping import Border, widened
+from .on_host import on_host
 from .views import clone, copy_into, narrow
 
 THIN = 32  # reflected entries up to which slices of one entry each are worth it
@@ -98,7 +99,7 @@ def pad(input: Tensor, pad: Sequence[int], mode: str = "constant", value: Any = 
     borders = tuple(_border(input, axis, *widths, mode) for axis, widths in enumerate(border) if any(widths))
     if not borders:
         return clone(input)
-    if not by_pieces(input) or (mode == "reflect" and sum(b.before + b.after for b in borders) > THIN):
+    if not on_host(input) or (mode == "reflect" and sum(b.before + b.after for b in borders) > THIN):
         return widened(input, borders)
     for found in reversed(borders):
         input = _joined(input, found)

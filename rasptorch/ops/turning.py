@@ -10,7 +10,8 @@ from ..runtime.errors import ShapeError
 from ..tensor import Tensor, _axis, axes
 from .dispatch import tape
 from .joining import cat
-from .mapping import Rule, by_pieces, mapped
+from .mapping import Rule, mapped
+from .on_host import on_host
 from .views import clone, narrow, reshape, transpose
 
 
@@ -71,7 +72,7 @@ def _rolled(x: Tensor, shifts: dict[int, int]) -> Tensor:
     rules = [Rule(a, "around", -shift % x.shape[a], x.shape[a]) for a, shift in shifts.items() if x.shape[a] and shift % x.shape[a]]
     if not rules or not x.layout.numel:
         return clone(x)
-    if by_pieces(x):
+    if on_host(x):
         for axis, _, by, length in rules:
             x = cat([narrow(x, axis, by, length - by), narrow(x, axis, 0, by)], axis)
         return x

@@ -13,9 +13,9 @@ from ..plan.plan import ShaderKernel
 from . import functions
 from .elementwise import BLOCK, Pieces
 from .record import Binding, Runner, Workers
+from .sums import STRETCH
 
 Array = NDArray[Any]
-STRETCH = 1024  # entries that are added up one after the other
 WIDE = 128  # inner entries from which a call per entry of the axis is quicker than one call for all
 
 

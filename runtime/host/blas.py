@@ -21,9 +21,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dtype import float32, float64
+from .evaluate import Call
 
 Array = NDArray[Any]
-Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
 # Terms of a sum that OpenBLAS adds up in one go, whoever shares a product out, so that its bits are the same: by its name for a processor.
 _DEPTHS = {b"SkylakeX": 448, b"Haswell": 320, b"Zen": 320}

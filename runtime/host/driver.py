@@ -129,13 +129,19 @@ class HostDriver:
             if self._jobs:
                 return False
             self._jobs.append(job)
-            self.alone = True
-            with np.errstate(all="ignore"):
-                self._run_next()
+            self._run_next_here(alone=True)
             return True
         finally:
-            self.alone = False
             self._running.release()
+
+    def _run_next_here(self, *, alone: bool) -> None:
+        """As `_run_next`, in a thread of the program's."""
+        self.alone = alone
+        try:
+            with np.errstate(all="ignore"):
+                self._run_next()
+        finally:
+            self.alone = False
 
     def _run_next(self) -> None:
         """Run the oldest submission; with `_running` held."""
@@ -186,11 +192,8 @@ class HostDriver:
                 return False
             try:
                 # A thread that waits for Trio's tasks is not what the program waits in.
-                self.alone = threading.current_thread() is threading.main_thread()
-                with np.errstate(all="ignore"):
-                    self._run_next()
+                self._run_next_here(alone=threading.current_thread() is threading.main_thread())
             finally:
-                self.alone = False
                 self._running.release()
         return True
 

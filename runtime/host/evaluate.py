@@ -35,19 +35,14 @@ class Scalars:
 
     def __init__(self, program: Program, positions: Sequence[int]) -> None:
         self.registers = [np.zeros((), functions.register_dtype(d)) for d in program.scalars]
-        whole = [d for d in program.scalars if d.category == 1]
-        self._filled = list(zip(self.registers, positions, program.scalars, strict=True)) if whole else None
-        self._plain = list(zip(self.registers, positions, strict=True))
+        whole = [d if d.category == 1 else None for d in program.scalars]
+        self._filled = list(zip(self.registers, positions, whole, strict=True))
 
     def set(self, values: Sequence[float]) -> None:
         """``values`` are those of the whole batch."""
-        if self._filled is None:
-            for register, position in self._plain:
-                register[()] = values[position]
-            return
-        for register, position, dtype in self._filled:
+        for register, position, whole in self._filled:
             value = values[position]
-            register[()] = wrapped(value, dtype) if dtype.category == 1 else value
+            register[()] = value if whole is None else wrapped(value, whole)
 
 
 class Evaluator:

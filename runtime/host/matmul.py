@@ -67,7 +67,7 @@ def matmul(kernel: MatmulKernel, binding: Binding, driver: Workers) -> Runner:
         with one_thread:
             together(driver, runs)
 
-    if not sharing or numbered or not bound.matrices or not spreads(driver.threads):
+    if not sharing or numbered or not spreads(driver.threads) or not bound.matrices:
         compute = runs[0] if work <= SINGLE else in_parts
 
         def run(values: Sequence[float]) -> None:

@@ -15,7 +15,7 @@ from ..plan.pooling import Windows
 from . import functions
 from .elementwise import BLOCK
 from .record import Binding, Runner, Workers, stored_as_computed
-from .scratch import Arena, scratch
+from .scratch import Arena
 
 Array = NDArray[Any]
 Meeting = tuple[int, tuple[slice, slice], tuple[slice, slice]]  # place in the window, outputs, inputs
@@ -142,7 +142,7 @@ def max_pool_back(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Ru
         total[...] = 0
         for number, seen, met in places:
             chosen = index[:, seen[0], seen[1]] == numbers[number][seen]
-            returned = scratch.take("returned", chosen.shape, g.dtype)
+            returned = arena.take("returned", chosen.shape, g.dtype)
             choose(chosen, g[:, seen[0], seen[1]], nothing, returned)
             total[:, met[0], met[1]] += returned
         if total is not target:

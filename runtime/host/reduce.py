@@ -17,24 +17,23 @@ from .blas import one_thread
 from .elementwise import BLOCK, Pieces, apply, blocks
 from .evaluate import Call, Evaluator, Scalars, execute
 from .record import Binding, Runner, Workers, stored_as_computed
-from .sums import sums
+from .sums import STRETCH, sums
 
 Array = NDArray[Any]
 
 UFUNCS = {"add": np.add, "mul": np.multiply, "maximum": np.maximum, "minimum": np.minimum}
 IDENTITY = {"add": 0, "mul": 1}
 NEAR = 1 << 18  # elements that the cache may still hold
-ROWS = 1024  # NumPy adds along an axis that is not the innermost one naively: no more than this many at a time
 
 
 def combine(x: Array, kept: int, how: str, dtype: np.dtype[Any]) -> Array:
-    """Reduce all axes of ``x`` after the first ``kept``."""
+    """Reduce all axes of ``x`` after the first ``kept``. NumPy adds naively along outer axes: a stretch at a time."""
     ufunc = UFUNCS[how]
     axes = tuple(range(kept, x.ndim))
-    if how == "add" and dtype.kind == "f" and kept and axes and x.shape[kept] > ROWS:
+    if how == "add" and dtype.kind == "f" and kept and axes and x.shape[kept] > STRETCH:
         rows = x.shape[kept]
         head = (slice(None),) * kept
-        parts = [combine(x[(*head, slice(i, i + ROWS))], kept, how, dtype) for i in range(0, rows, ROWS)]
+        parts = [combine(x[(*head, slice(i, i + STRETCH))], kept, how, dtype) for i in range(0, rows, STRETCH)]
         return combine(np.stack(parts, axis=-1), kept, how, dtype)
     if how in IDENTITY:
         return np.asarray(ufunc.reduce(x, axis=axes, dtype=dtype))
@@ -110,7 +109,6 @@ def _pieces(
     partial_totals = totals[np.newaxis] if parts == 1 else np.empty((parts, *kernel.kept), dtype)
     pieces = Pieces(elements if computed else 0, len(cut) * parts, len(program.steps), driver)
     evaluators = [Evaluator(program, scalars) for _ in range(pieces.shares)]
-    scratch: dict[tuple[int, tuple[int, ...]], Array] = {}
     number = 0
     kept_axes, reduced_axes = len(kernel.kept), len(kernel.reduced)
     for index, rest in cut:
@@ -121,9 +119,7 @@ def _pieces(
             ins = [x[full] for x in inputs]  # an ellipsis in it: without, what is 0-d would be copied
             if computed:
                 shape = ins[0].shape if ins else np.empty(kernel.kept + kernel.reduced, np.bool_)[full].shape
-                temporary = scratch.get((share, shape))
-                if temporary is None:
-                    temporary = scratch[share, shape] = np.empty(shape, value.numpy)
+                temporary = driver.arenas[share].take("values", shape, value.numpy)
             else:
                 temporary = ins[program.results[0]]
             made = partial(_reduce_piece, evaluators[share], ins if computed else None, temporary, start, value, kernel.combine, into, near)

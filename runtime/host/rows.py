@@ -16,6 +16,7 @@ from .blas import one_thread
 from .elementwise import BLOCK, Pieces
 from .evaluate import Call, execute
 from .record import Binding, Runner, Workers, stored_as_computed
+from .scratch import Arena
 from .sums import sums
 
 Array = NDArray[Any]
@@ -61,10 +62,9 @@ def rows(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
     step = max(1, BLOCK // columns)
     starts = range(0, lines, step)
     pieces = Pieces(lines * columns, len(starts), STEPS, driver)
-    scratch = [_Scratch(min(step, lines), columns, target.dtype) for _ in range(pieces.shares)]
     for number, start in enumerate(starts):
-        own, part = scratch[number % pieces.shares], slice(start, start + step)
-        pieces.add(number, partial(own.calls, compute, source.dtype, x[part], target.dtype, out[part]))
+        arena, part = driver.arenas[number % pieces.shares], slice(start, start + step)
+        pieces.add(number, partial(_calls, arena, compute, source.dtype, x[part], target.dtype, out[part]))
 
     def run(values: Sequence[float]) -> None:
         with one_thread:
@@ -73,23 +73,16 @@ def rows(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
     return run
 
 
-class _Scratch:
-    """What one thread computes some rows in."""
-
-    def __init__(self, lines: int, columns: int, dtype: DType) -> None:
-        register = functions.register_dtype(dtype)
-        self._raised = np.empty((lines, columns), register)
-        self._ends = np.empty((lines, 1), register)
-        self._loaded = None if stored_as_computed(dtype) else np.empty((lines, columns), register)
-
-    def calls(self, compute: Compute, given: DType, x: Array, made: DType, out: Array) -> Sequence[Call]:
-        raised, ends = self._raised[: len(x)], self._ends[: len(x)]
-        add = _adding(raised, ends)
-        if self._loaded is None:
-            return [(compute, (x, out, raised, ends, add))]
-        loaded = self._loaded[: len(x)]
-        return [
-            (functions.load_into, (given, x, loaded)),
-            (compute, (loaded, loaded, raised, ends, add)),
-            (functions.store, (made, loaded, out)),
-        ]
+def _calls(arena: Arena, compute: Compute, given: DType, x: Array, made: DType, out: Array) -> Sequence[Call]:
+    """For some rows."""
+    register = functions.register_dtype(made)
+    raised, ends = arena.take("raised", x.shape, register), arena.take("ends", (len(x), 1), register)
+    add = _adding(raised, ends)
+    if stored_as_computed(made):
+        return [(compute, (x, out, raised, ends, add))]
+    loaded = arena.take("loaded", x.shape, register)
+    return [
+        (functions.load_into, (given, x, loaded)),
+        (compute, (loaded, loaded, raised, ends, add)),
+        (functions.store, (made, loaded, out)),
+    ]

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
-from .blas import Call, found
+from .blas import found
+from .evaluate import Call
 
 Array = NDArray[Any]
 STRETCH = 1024  # terms that are added up one after the other
