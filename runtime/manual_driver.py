@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import count
@@ -82,7 +81,6 @@ class ManualDriver:
 
     name = "manual"
     threads = 1
-    alone = True
 
     def __init__(self, *, null: bool = False, automatic: bool = False, **traits: Any) -> None:
         plain = Traits(name="manual", kind="host", alignment=64, parallelism=0, reduce_chunk=1 << 62, reentrant_recordings=True)
@@ -184,8 +182,9 @@ class ManualDriver:
             raise ManualError(f"block {block.key} was given back twice, or is not of this driver")
 
     # -- work -----------------------------------------------------------------------------------------------------
-    def helpers(self) -> ThreadPoolExecutor:
-        raise ManualError("a manual driver computes on one thread")
+    def together(self, parts: Sequence[Callable[[], object]]) -> None:
+        (part,) = parts  # one thread, one part
+        part()
 
     def timeline(self) -> ManualTimeline:
         made = ManualTimeline(len(self.timelines))

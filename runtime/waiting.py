@@ -50,9 +50,9 @@ def forbid_waiting() -> Iterator[None]:
         _forbidden.reset(token)
 
 
-def _check_allowed(what: str) -> None:
+def _check_allowed(fence: Fence) -> None:
     if _forbidden.get():
-        raise WaitingForbidden(f"{what} would wait, inside `with forbid_waiting():`")
+        raise WaitingForbidden(f"waiting for {fence} would wait, inside `with forbid_waiting():`")
 
 
 def wait_blocking(fence: Fence, timeout: float | None = None) -> None:
@@ -61,7 +61,7 @@ def wait_blocking(fence: Fence, timeout: float | None = None) -> None:
     stream = fence.stream
     _submit_up_to(fence, waited=not (_forbidden.get() or in_trio_task()))
     if not fence.is_done():
-        _check_allowed(f"waiting for {fence}")
+        _check_allowed(fence)
         if in_trio_task():
             raise BlockingInTrio("this would block the Trio loop: `await` the fence or readback instead")
         _block(fence, timeout)
@@ -129,7 +129,7 @@ async def wait_trio(fence: Fence) -> None:
     if fence.is_done():
         await trio.lowlevel.checkpoint()
     else:
-        _check_allowed(f"waiting for {fence}")
+        _check_allowed(fence)
         began = perf_counter()
         while not fence.is_done():
             await device.watcher.reached(fence)

@@ -8,8 +8,9 @@ iteration ("readback"), with a wait and no readback, every operation a kernel of
 it is by default ("fused"), replayed from a capture ("captured"), with several iterations per wait ("steady"),
 and, where every operation has an ``out=``, with all of them writing to one tensor that was there before
 ("no alloc"). Each variant's result is compared with NumPy's in the same run. Variants take turns, round after
-round, so that whatever else the machine does hits all of them; the ratio to NumPy is the median of the
-rounds' ratios, with their quartiles.
+round, so that whatever else the machine does hits all of them. A turn begins with a part that is not measured:
+threads of OpenBLAS and OpenMP spin for a tenth of a second after their last work, which slows down whoever comes
+next. The ratio to NumPy is the median of the rounds' ratios, with their quartiles.
 
 ``--compare`` puts an earlier ``--json`` beside this run. ``--peers`` runs the scripts ``bench_NAME.py`` of a
 folder, see `tools/peers.py`; those whose library is not installed are named and left out.
@@ -23,7 +24,7 @@ import os
 import platform
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -46,6 +47,8 @@ if TYPE_CHECKING:
 WARM_UP = 3
 LEAST_ROUNDS = 5
 MOST_ROUNDS = 1000
+SETTLING = 0.15  # seconds at the beginning of a turn that are not measured
+TURN = 0.05  # seconds of a turn that are
 COUNTED = ("dispatches", "submissions", "allocations", "pipelines_created")
 
 
@@ -95,9 +98,9 @@ def measure(variants: Sequence[Variant], seconds: float) -> None:
         if rounds >= 2 and spent > 5 * budget:  # slow ones: fewer rounds rather than minutes
             break
         for variant in variants:
-            began = perf_counter()
-            variant.run()
-            variant.samples.append((perf_counter() - began) / variant.inner)
+            taken = turn(variant.run, min(SETTLING, seconds), TURN)
+            variant.rounds.append(statistics.median(taken) / variant.inner)
+            variant.samples += [sample / variant.inner for sample in taken]
         rounds += 1
     for variant in variants:
         if variant.device:
@@ -105,6 +108,21 @@ def measure(variants: Sequence[Variant], seconds: float) -> None:
             variant.run()
             used = rt.statistics(variant.device) - before
             variant.counts = {name: getattr(used, name) / variant.inner for name in COUNTED}
+
+
+def turn(run: Callable[[], object], settling: float, measured: float) -> list[float]:
+    """Seconds of each of some runs, one at least, after some that are not measured."""
+    began = now = perf_counter()
+    while now - began < settling:
+        run()
+        now = perf_counter()
+    taken: list[float] = []
+    settled = now
+    while not taken or now - settled < measured:
+        run()
+        before, now = now, perf_counter()
+        taken.append(now - before)
+    return taken
 
 
 def at(ordered: Sequence[float], share: float) -> float:
@@ -115,7 +133,7 @@ def at(ordered: Sequence[float], share: float) -> float:
 def summary(workload: Workload, variant: Variant, base: Variant) -> dict[str, Any]:
     """Times in seconds per iteration; ``speed`` at the median; ``ratio`` above 1 is faster than NumPy."""
     ordered = sorted(variant.samples)
-    ratios = sorted(b / v for b, v in zip(base.samples, variant.samples, strict=True))
+    ratios = sorted(b / v for b, v in zip(base.rounds, variant.rounds, strict=True))
     middle = statistics.median(ordered)
     return {
         "workload": workload.key,
@@ -126,7 +144,7 @@ def summary(workload: Workload, variant: Variant, base: Variant) -> dict[str, An
         "p50": middle,
         "p95": at(ordered, 0.95),
         "mean": statistics.fmean(ordered),
-        "std": statistics.stdev(ordered),
+        "std": statistics.pstdev(ordered),
         "speed": workload.amount / middle,
         "unit": workload.unit,
         "ratio": statistics.median(ratios),

@@ -1,4 +1,4 @@
-"""A minute's worth of side-by-side figures: the table in docs/performance.md. `python tools/quick_figures.py [--torch]`
+"""Side-by-side figures in two minutes: the table in docs/performance.md. `python tools/quick_figures.py [--torch]`
 
 For more variants and statistics see `tools/benchmark.py`.
 """
@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from time import perf_counter, sleep
+from time import perf_counter
 from typing import Any
 
 # This folder has a `profile.py`, which must not be found for the standard library's.
@@ -23,15 +23,15 @@ import numpy as np  # noqa: E402
 import rasptorch as rt  # noqa: E402
 from tools import lenet, mlp, transformer_block, workloads  # noqa: E402
 
-ROUNDS, CALLS, PAUSE = 7, 3, 0.05
+ROUNDS, CALLS, SETTLING = 5, 5, 0.15
 torch: Any = importlib.import_module("torch") if "--torch" in sys.argv[1:] else None  # its idle threads spin, and slow the others
 
 
 def interleaved(named: dict[str, Callable[[], Any]]) -> dict[str, float]:
     """Median seconds of each, all run in turn.
 
-    Threads of OpenBLAS and OpenMP spin for a while when they have nothing to do, which would slow down whoever comes next: so each
-    begins after a pause, with a call that is not measured.
+    Threads of OpenBLAS and OpenMP spin for a tenth of a second when they have nothing to do, which slows down whoever comes next: so each
+    first runs for longer than that without being measured.
     """
     times: dict[str, list[float]] = {name: [] for name in named}
     for function in named.values():
@@ -39,8 +39,9 @@ def interleaved(named: dict[str, Callable[[], Any]]) -> dict[str, float]:
             function()
     for _ in range(ROUNDS):
         for name, function in named.items():
-            sleep(PAUSE)
-            function()
+            began = perf_counter()
+            while perf_counter() - began < SETTLING:
+                function()
             for _ in range(CALLS):
                 began = perf_counter()
                 function()

@@ -38,6 +38,7 @@ class Variant:
     inner: int = 1
     device: str = ""
     samples: list[float] = field(default_factory=list)  # seconds per iteration
+    rounds: list[float] = field(default_factory=list)  # their median in each round
     error: float = math.nan
     counts: dict[str, float] = field(default_factory=dict)
 

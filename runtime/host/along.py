@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from ..plan.plan import ShaderKernel
 from . import functions
-from .elementwise import BLOCK, Pieces
+from .elementwise import Pieces, coarse
 from .record import Binding, Runner, Workers
 from .sums import STRETCH
 
@@ -27,7 +27,7 @@ def _blocks(kernel: ShaderKernel, binding: Binding, driver: Workers, compute: Ca
     out = binding.rows(kernel.outputs[0], (outer, entries * inner)).reshape(outer, entries, inner)
     if not x.size:
         return lambda values: None
-    step = max(1, BLOCK // (length * inner))
+    step = max(1, coarse(x.size) // (length * inner))
     starts = range(0, outer, step)
     pieces = Pieces(x.size, len(starts), 4, driver)
     for number, start in enumerate(starts):

@@ -1,9 +1,9 @@
 """The BLAS that NumPy brought: on how many threads it computes, and products that NumPy cannot ask it for.
 
-OpenBLAS's threads spin while they wait for each other. On cores of their own they are the fastest way to share a product out; where
-something else runs on the same cores, a loader of data say, a product of a millisecond then takes a hundred. So the host driver has
-threads of its own as well, which sleep until they are needed, and each product takes what is faster at the time (`race.py`). Where
-NumPy uses another library than OpenBLAS it is left alone, and so are its threads.
+OpenBLAS's threads spin while they wait for each other, and for a tenth of a second after. Where something else runs on the same cores,
+a loader of data say, a product of a millisecond then takes a hundred, and whatever the host driver does on several threads takes twice as
+long. So the driver shares products out among threads of its own (`helpers.py`), with BLAS on one thread each. Where NumPy uses another
+library than OpenBLAS it is left alone, and so are its threads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dtype import float32, float64
-from .evaluate import Call
+from .calls import Call
 
 Array = NDArray[Any]
 
@@ -38,12 +38,16 @@ _before = 0  # threads that BLAS used when the first of them began
 
 @dataclass(frozen=True, slots=True)
 class OpenBlas:
-    """Its functions; ``gemm`` by dtype. They are called with objects of ctypes that are made beforehand, some of type ``integer``."""
+    """Its functions; ``gemm`` by dtype. They are called with objects of ctypes that are made beforehand, some of type ``integer``.
+
+    ``core`` is its name for the processor, and ``depth`` how many terms of a sum it adds up in one go there.
+    """
 
     get_threads: Callable[[], int]
     set_threads: Callable[[int], Any]
     gemm: Mapping[np.dtype[Any], tuple[Callable[..., None], Callable[[float], Any]]]
     integer: Callable[[int], Any]
+    core: bytes
     depth: int
 
 
@@ -73,21 +77,13 @@ def _openblas(functions: Sequence[Any], integer: Callable[[int], Any]) -> OpenBl
     name.restype = ctypes.c_char_p
     single.restype = double.restype = put.restype = None
     gemm = {float32.numpy: (single, ctypes.c_float), float64.numpy: (double, ctypes.c_double)}
-    return OpenBlas(get, put, gemm, integer, _DEPTHS.get(name(), _LEAST_DEPTH))
+    core = bytes(name())
+    return OpenBlas(get, put, gemm, integer, core, _DEPTHS.get(core, _LEAST_DEPTH))
 
 
 def shared_out() -> bool:
     """Whether products can be shared out among threads here, each of which calls BLAS for itself."""
     return found() is not None
-
-
-def spreads(threads: int) -> bool:
-    """Whether BLAS by itself uses as many threads as that."""
-    library = found()
-    if library is None or threads == 1:
-        return False
-    with _lock:
-        return (_before if _inside else library.get_threads()) == threads
 
 
 class _OneThread:
@@ -118,6 +114,25 @@ class _OneThread:
 
 
 one_thread: Final = _OneThread()
+
+
+class _ManyThreads:
+    """Inside of `one_thread`: BLAS calls use as many threads as before it."""
+
+    __slots__ = ()
+
+    def __enter__(self) -> None:
+        library = found()
+        if library is not None:
+            library.set_threads(_before)
+
+    def __exit__(self, *raised: object) -> None:
+        library = found()
+        if library is not None:
+            library.set_threads(1)
+
+
+many_threads: Final = _ManyThreads()
 
 
 def _operand(library: OpenBlas, x: Array) -> tuple[Any, Any, Any] | None:

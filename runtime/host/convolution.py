@@ -22,10 +22,11 @@ from ..dtype import DType
 from ..plan.convolution import ConvAxis, ConvKernel, accumulated
 from ..plan.lower import rounded
 from . import functions
-from .blas import one_thread, product, shared_out
+from .blas import product, shared_out
+from .calls import Call, execute
 from .elementwise import blocks
-from .evaluate import Call, Evaluator, Scalars, execute
-from .record import Binding, Runner, Workers, stored_as_computed, together
+from .evaluate import Evaluator, Scalars
+from .record import Binding, Runner, Workers, stored_as_computed
 from .scratch import Arena
 
 Array = NDArray[Any]
@@ -417,9 +418,8 @@ def convolution(kernel: ConvKernel, binding: Binding, driver: Workers) -> Runner
 
     def run(values: Sequence[float]) -> None:
         scalars.set(values)
-        with one_thread:
-            together(driver, [partial(execute, share) for share in kept or work.shares()])
-            execute(rest)
+        driver.together([partial(execute, share) for share in kept or work.shares()])
+        execute(rest)
 
     return run
 
@@ -441,9 +441,8 @@ def _numbered(
         def keep(part: Array, at: tuple[Any, ...], arena: Arena) -> list[Call]:
             return [(np.copyto, (total[at].transpose(inner), part))]
 
-        with one_thread:
-            together(driver, [partial(execute, share) for share in work.shares(keep)])
-            execute(work.rest(keep))
+        driver.together([partial(execute, share) for share in work.shares(keep)])
+        execute(work.rest(keep))
         functions.narrow(kernel.dtype, total)
         execute(after.bind([x.transpose(order) for x in (total, *late)], [x.transpose(order) for x in outputs]))
 

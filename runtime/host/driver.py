@@ -11,7 +11,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Final
 
 import numpy as np
@@ -22,6 +21,7 @@ from ..driver import KernelTimes, Traits
 from ..interrupts import Uninterrupted
 from ..plan.plan import Plan
 from ..statistics import Statistics
+from .helpers import Helpers, Part
 from .record import HostRecording, record
 from .scratch import Arena
 
@@ -60,7 +60,6 @@ class HostDriver:
             reentrant_recordings=True,
         )
         self.timestamps = False
-        self.alone = False
         self.arenas: Final = [Arena() for _ in range(self.threads)]
         self._jobs: deque[Job] = deque()
         self._running = threading.Lock()  # held while a submission runs, by the worker or by a thread that waits
@@ -68,7 +67,7 @@ class HostDriver:
         self._interrupts = 0
         self._worker: threading.Thread | None = None
         self._closing = False
-        self._helpers: ThreadPoolExecutor | None = None
+        self._helpers: Final = Helpers(self.threads - 1)
 
     # -- memory ---------------------------------------------------------------------------------------------------
     def allocate(self, nbytes: int, memory: Memory) -> Block:
@@ -109,13 +108,8 @@ class HostDriver:
                 self._worker.start()
             self._changed.notify_all()
 
-    def helpers(self) -> ThreadPoolExecutor:
-        """Threads for the parts of one large kernel."""
-        if self._helpers is None:
-            self._helpers = ThreadPoolExecutor(
-                max(1, self.threads - 1), "cpu helper", initializer=lambda: np.seterr(all="ignore")
-            )
-        return self._helpers
+    def together(self, parts: Sequence[Part]) -> None:
+        self._helpers.together(parts)
 
     def _run_at_once(self, job: Job) -> bool:
         """Run a small submission right here, if nothing is in its way.
@@ -129,19 +123,15 @@ class HostDriver:
             if self._jobs:
                 return False
             self._jobs.append(job)
-            self._run_next_here(alone=True)
+            self._run_next_here()
             return True
         finally:
             self._running.release()
 
-    def _run_next_here(self, *, alone: bool) -> None:
+    def _run_next_here(self) -> None:
         """As `_run_next`, in a thread of the program's."""
-        self.alone = alone
-        try:
-            with np.errstate(all="ignore"):
-                self._run_next()
-        finally:
-            self.alone = False
+        with np.errstate(all="ignore"):
+            self._run_next()
 
     def _run_next(self) -> None:
         """Run the oldest submission; with `_running` held."""
@@ -191,8 +181,7 @@ class HostDriver:
             if not self._running.acquire(blocking=False):
                 return False
             try:
-                # A thread that waits for Trio's tasks is not what the program waits in.
-                self._run_next_here(alone=threading.current_thread() is threading.main_thread())
+                self._run_next_here()
             finally:
                 self._running.release()
         return True
@@ -220,5 +209,4 @@ class HostDriver:
             self._changed.notify_all()
         if self._worker is not None:
             self._worker.join()
-        if self._helpers is not None:
-            self._helpers.shutdown()
+        self._helpers.close()

@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 from ..command import Program
 from ..hazards import overlap
 from ..plan.plan import ElementwiseKernel
-from .evaluate import Call, Evaluator, Scalars, execute
-from .record import Binding, Runner, Workers, error_words, together
+from .calls import Call, execute
+from .evaluate import Evaluator, Scalars
+from .record import Binding, Runner, Workers, error_words
 from .tables import Table
 
 Array = NDArray[Any]
 
 BLOCK = 1 << 16  # elements per piece: few enough for a second-level cache, enough that calling NumPy costs little beside
 PARALLEL = 1 << 18  # elements from which several threads are worth it
+COARSE = 8  # pieces for several threads of what memory is read for once
 KEPT_CALLS = 20_000  # calls of a kernel that are kept from run to run; beyond, they are made anew piece by piece
 
 
@@ -39,6 +41,11 @@ def blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[tuple[Any, ...],
     step = max(1, size // max(rest, 1))
     for start in range(0, shape[0], step):
         yield (slice(start, min(start + step, shape[0])),), start * rest
+
+
+def coarse(elements: int) -> int:
+    """Elements per piece where nothing is gained from a cache: few pieces, but the same ones however many threads there are."""
+    return max(-(-elements // COARSE), 2 * BLOCK)
 
 
 Piece = Callable[[], Sequence[Call]]
@@ -63,7 +70,7 @@ class Pieces:
             self._work[number % self.shares].append(bind)
 
     def run(self) -> None:
-        together(self._driver, self._runs)
+        self._driver.together(self._runs)
 
 
 def _run(work: Sequence[Piece]) -> None:
@@ -115,7 +122,7 @@ def apply(
     size = math.prod(shape)
     boxes = list(blocks(shape, size if crossed else BLOCK))
     pieces = Pieces(size, len(boxes), len(program.steps), driver)
-    evaluators = [Evaluator(program, scalars, words, shared) for _ in range(pieces.shares)]
+    evaluators = [Evaluator(program, scalars, words, shared, arena) for arena in driver.arenas[: pieces.shares]]
     for number, (index, first) in enumerate(boxes):
         evaluator = evaluators[number % pieces.shares]
         ins = [x.piece(index) if isinstance(x, Table) else x[index] for x in inputs]

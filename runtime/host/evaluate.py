@@ -6,7 +6,7 @@ where it belongs. Running a program is then nothing but calling its functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,19 +15,15 @@ from numpy.typing import NDArray
 from ..command import Program, Step
 from ..dtype import wrapped
 from . import functions
+from .calls import Call
 from .record import check_index, stored_as_computed
 from .scratch import Arena
 from .tables import Table, lookup, narrow_steps
 
 Array = NDArray[Any]
-Call = tuple[Callable[..., Any], tuple[Any, ...]]
 
+KEPT = 4096  # numbers of elements that are kept from run to run; more of them are made anew
 ALONE = frozenset({"index", "check_index", "lookup"})  # instructions whose result may not lie where an operand does
-
-
-def execute(calls: Iterable[Call]) -> None:
-    for function, arguments in calls:
-        function(*arguments)
 
 
 class Scalars:
@@ -74,6 +70,8 @@ class Evaluator:
         self._scratch: dict[Any, list[Array]] = {}
         self._arena = arena
         self._registers = 0  # in the arena
+        self._lendable: dict[Any, list[Array]] = {}
+        self._lent: list[Array] = []
 
     def _lifetimes(self) -> list[list[int]]:
         """Per step, the scratch registers nobody needs after it."""
@@ -136,14 +134,17 @@ class Evaluator:
         out = outputs[direct] if direct is not None else self._take(functions.register_dtype(step.result), shape)
         arguments = [seen[a] for a in step.args]
         if step.opcode == "index":
-            calls: list[Call] = [(_fill_index, (out, first))]
+            calls: list[Call] = [(np.copyto, (out, _numbers(out, first))) if out.size <= KEPT else (_fill_index, (out, first))]
         elif step.opcode == "check_index":
             calls = [(check_index, (self._words, *arguments, out))]
         elif step.opcode == "lookup":
             index, table = arguments
             calls = [(lookup, (step.result, _thin(index) if _constant(index) else index, table, out))]  # of the table's own dtype
         else:
-            calls = [(functions.function(step.opcode, step.operands, step.result), (*arguments, out))]
+            calls = functions.choosing(step.opcode, arguments, out, self._lend) or [
+                (functions.function(step.opcode, step.operands, step.result), (*arguments, out))
+            ]
+            self._take_back()
             if not stored_as_computed(step.result):
                 calls.append((functions.narrow, (step.result, out)))
         if step.opcode in ALONE:
@@ -156,12 +157,25 @@ class Evaluator:
 
     def _take(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
         free = self._scratch.setdefault((dtype, shape), [])
-        if free:
-            return free.pop()
+        return free.pop() if free else self._new(dtype, shape)
+
+    def _new(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
         if self._arena is None:
             return np.empty(shape, dtype)
         self._registers += 1
         return self._arena.take(f"register {self._registers}", shape, dtype)
+
+    def _lend(self, dtype: np.dtype[Any], shape: tuple[int, ...]) -> Array:
+        """Memory for one step, that no register has: operands that die in it are still being read."""
+        free = self._lendable.setdefault((dtype, shape), [])
+        array = free.pop() if free else self._new(dtype, shape)
+        self._lent.append(array)
+        return array
+
+    def _take_back(self) -> None:
+        for array in self._lent:
+            self._lendable[array.dtype, array.shape].append(array)
+        self._lent.clear()
 
     def _give(self, array: Array) -> None:
         self._scratch.setdefault((array.dtype, array.shape), []).append(array)
@@ -177,5 +191,9 @@ def _thin(register: Any) -> Any:
     return register if isinstance(register, Table) or not register.ndim else register[..., :1]
 
 
+def _numbers(out: Array, first: int) -> Array:
+    return np.arange(first, first + out.size, dtype=np.int32).reshape(out.shape)
+
+
 def _fill_index(out: Array, first: int) -> None:
-    out[...] = np.arange(first, first + out.size, dtype=np.int32).reshape(out.shape)
+    out[...] = _numbers(out, first)

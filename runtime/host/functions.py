@@ -14,8 +14,8 @@ Constants in here are typed NumPy scalars: a Python number beside a 0-d array is
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from typing import Any, Final
 
 import numpy as np
@@ -25,9 +25,10 @@ from .. import dtype as dtypes
 from ..dtype import DType, bfloat16_bits
 from ..errors import DTypeError
 from ..opcodes import OPCODES
+from .calls import Call, execute
+from .choosing import Take, extreme, where
 from .erf import erf
 from .philox import philox
-from .scratch import scratch
 
 Array = NDArray[Any]
 Function = Callable[..., None]
@@ -57,6 +58,8 @@ def function(opcode: str, operands: DType, result: DType) -> Function:
         return _cast(result)
     if opcode == "pow" and operands.category == 1:
         return _pow_unsigned if operands is dtypes.uint8 else _pow_signed
+    if opcode in _CHOOSING:
+        return partial(_at_once, opcode)
     made = _MADE_FOR_DTYPE.get(opcode)
     return made(register_dtype(operands)) if made else _PLAIN[opcode]
 
@@ -128,32 +131,25 @@ def _cast(result: DType) -> Function:
     return convert_and_round
 
 
-_WORDS: Final[dict[int, np.dtype[Any]]] = {1: np.dtype(np.int8), 2: np.dtype(np.int16), 4: np.dtype(np.int32), 8: np.dtype(np.int64)}
-_FEW: Final = 2048  # elements up to which one pass that chooses is quicker than several that mask
+def choosing(opcode: str, arguments: Sequence[Array], out: Array, take: Take) -> list[Call] | None:
+    """What computes an opcode that chooses, bound to its arguments and to memory from ``take``; None for other opcodes."""
+    if opcode == "where":
+        condition, yes, no = arguments
+        return where(condition, yes, no, out, take)
+    ufunc = _EXTREMES.get(opcode)
+    if ufunc is None:
+        return None
+    *first, second = arguments
+    return extreme(ufunc, first[0] if first else np.zeros((), out.dtype), second, out, take)  # relu's zero comes first
 
 
-def _where(condition: Array, yes: Array, no: Array, out: Array) -> None:
-    """Chooses by masking bits: that runs at the speed of memory, a choice per element at that of guessing branches.
+_EXTREMES: Final = {"maximum": np.maximum, "minimum": np.minimum, "relu": np.maximum}
+_CHOOSING: Final = frozenset({"where", *_EXTREMES})
 
-    ``out`` may be any of the three.
-    """
-    if out.size <= _FEW:
-        np.copyto(out, np.where(condition, yes, no))
-        return
-    word = _WORDS[out.itemsize]
-    ones, zeros, chosen = yes.view(word), no.view(word), out.view(word)
-    flags, mask = scratch.take("flags", condition.shape, _WORDS[1]), scratch.take("mask", condition.shape, word)
-    if not ones.ndim and not ones:
-        np.copyto(mask, np.subtract(condition.view(np.int8), np.int8(1), out=flags))  # all ones where the condition does not hold
-        np.bitwise_and(zeros, mask, out=chosen)
-        return
-    np.copyto(mask, np.negative(condition.view(np.int8), out=flags))  # all ones where it does
-    if not zeros.ndim and not zeros:
-        np.bitwise_and(ones, mask, out=chosen)
-    else:
-        taken = scratch.take("taken", out.shape, word)
-        np.bitwise_and(np.bitwise_xor(ones, zeros, out=taken), mask, out=taken)
-        np.bitwise_xor(taken, zeros, out=chosen)
+
+def _at_once(opcode: str, *arguments: Array) -> None:
+    *operands, out = arguments
+    execute(choosing(opcode, [np.asarray(x) for x in operands], out, lambda dtype, shape: np.empty(shape, dtype)) or [])
 
 
 # floating-point functions
@@ -201,23 +197,6 @@ def _sigmoid(dtype: np.dtype[Any]) -> Function:
     return sigmoid
 
 
-def _maximum(x: Array, y: Array, out: Array) -> None:
-    np.maximum(x, y, out=out)  # of these two, NumPy takes the result by keyword only
-
-
-def _minimum(x: Array, y: Array, out: Array) -> None:
-    np.minimum(x, y, out=out)
-
-
-def _relu(dtype: np.dtype[Any]) -> Function:
-    zero = dtype.type(0)
-
-    def relu(x: Array, out: Array) -> None:
-        np.maximum(zero, x, out=out)
-
-    return relu
-
-
 # integers
 
 
@@ -250,7 +229,6 @@ def _unit_uniform(bits: Array, out: Array) -> None:
 _MADE_FOR_DTYPE: Final[dict[str, Callable[[np.dtype[Any]], Function]]] = {
     "sigmoid": _sigmoid,
     "erf": erf,
-    "relu": _relu,
 }
 
 # Integer division by zero gives 0, the most negative number by -1 wraps, and shifts past the width give 0 or
@@ -264,8 +242,6 @@ _PLAIN: Final[dict[str, Function]] = {
     "remainder": np.remainder,
     "fmod": np.fmod,
     "pow": _alike(np.power),
-    "maximum": _maximum,
-    "minimum": _minimum,
     "atan2": _alike(np.arctan2),
     "neg": np.negative,
     "abs": np.absolute,
@@ -312,7 +288,6 @@ _PLAIN: Final[dict[str, Function]] = {
     "bitwise_not": np.invert,
     "shift_left": np.left_shift,
     "shift_right": np.right_shift,
-    "where": _where,
     "copy": _copy,
     "philox": philox,
     "quotient": lambda number, divisor, multiplier, shift, out: np.floor_divide(number, divisor, out=out),

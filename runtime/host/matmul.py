@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from itertools import pairwise
 from time import perf_counter
 from typing import Any
@@ -18,77 +18,147 @@ from ..dtype import DType, float32
 from ..plan.lower import rounded
 from ..plan.plan import MatmulKernel
 from . import functions
-from .blas import SINGLE, one_thread, product, shared_out, spreads
+from .blas import many_threads, one_thread, product, shared_out
+from .calls import Call, execute
 from .elementwise import BLOCK, blocks
-from .evaluate import Call, Evaluator, Scalars, execute
-from .race import Race
-from .record import Binding, Runner, Workers, stored_as_computed, together
+from .evaluate import Evaluator, Scalars
+from .helpers import Part
+from .record import Binding, Workers, stored_as_computed
 from .scratch import Arena
+from .spinning import Spinning
+from .tiles import Grid, grid, tiled
 
 Array = NDArray[Any]
-WORTH_SHARING = 16_000_000  # multiplications from which waking a second thread costs less than it saves
+WORTH_SHARING = 4_000_000  # multiplications from which waking a second thread costs less than it saves
+LARGE = 200_000_000  # multiplications of a product that a helper does not finish before the scheduler gives its core to others
+WAKING = 25e-6  # seconds that a helper begins later
+TOGETHER = 1 << 20  # elements from which several threads compute the epilogue
+PER_STEP = 1e-10  # seconds for an element through one instruction
 SHALLOW = 256  # depth up to which a product in several parts costs hardly more than in one
+TIMED = 128  # rows, columns and depth of the product that tells how fast BLAS is
 
 
-def parts(kernel: MatmulKernel, shares: int, epilogue: bool) -> list[list[tuple[slice | Any, ...]]]:
+@cache
+def rate() -> float:
+    """Multiplications per second and thread, about."""
+    x, times = np.ones((TIMED, TIMED), np.float32), []
+    with one_thread:
+        for _ in range(4):
+            began = perf_counter()
+            np.matmul(x, x)
+            times.append(perf_counter() - began)
+    return TIMED**3 / min(times)
+
+
+openblas_threads = cache(Spinning)
+
+
+def bounds(length: int, shares: int, step: int, work: float, after: float = 0.0) -> list[int]:
+    """Where the parts of an axis begin and end, at multiples of ``step``.
+
+    The first part is computed at once, the others when threads have woken; ``work`` seconds for all of them. The first thread also begins
+    with what comes ``after``, so many seconds for all.
+    """
+    if shares == 1:
+        return [0, length]
+    each = work / (shares - 1)
+    first = min((WAKING + each) / (work + after + each), 1.0)
+    inner = [min(length, round(length * (first + (1 - first) * k / (shares - 1)) / step) * step) for k in range(shares - 1)]
+    return [0, *inner, length]
+
+
+def parts(
+    kernel: MatmulKernel, shares: int, near: bool, after: float = 0.0, tile: Grid | None = None
+) -> list[list[tuple[slice | Any, ...]]]:
     """The parts of the output that each share computes, as indices into ``(*batch, rows, columns)``.
 
-    Cut along the batch where there are enough of those, else along the longer side; in a shallow product with an epilogue into parts
-    that are still in the cache when that comes.
+    Cut along the batch where there are enough of those, else along the longer side, or between tiles and by rows if that is fine enough; a
+    shallow product, if ``near``, into parts that are still in the cache when its epilogue comes. ``after`` as in `bounds`.
     """
     shape = (*kernel.batch, kernel.rows, kernel.columns)
-    axis = 0 if kernel.batch and shape[0] >= shares else len(shape) - (2 if kernel.rows >= kernel.columns else 1)
+    by_rows = kernel.rows >= kernel.columns if tile is None else kernel.rows >= 4 * shares * tile[0]
+    axis = 0 if kernel.batch and shape[0] >= shares else len(shape) - (2 if by_rows else 1)
     length = shape[axis]
     around = math.prod(shape) // max(length, 1)
-    step = max(1, BLOCK // max(around, 1)) if epilogue and kernel.depth <= SHALLOW else max(length, 1)
+    unit = tile[axis - len(shape) + 2] if tile is not None and axis >= len(shape) - 2 else 1
+    step = max(1, BLOCK // max(around, 1) // unit) * unit if near and kernel.depth <= SHALLOW else max(length, 1)
     before = (slice(None),) * axis
-    bounds = [length * k // shares for k in range(shares + 1)]
+    ends = bounds(length, shares, unit, math.prod(shape) * kernel.depth / rate() if shares > 1 else 0.0, after)
     return [
         [(*before, slice(at, min(at + step, end)), ...) for at in range(start, end, step)]
-        for start, end in pairwise(bounds)
-    ]
+        for start, end in pairwise(ends) if end > start
+    ]  # fmt: skip
 
 
-def matmul(kernel: MatmulKernel, binding: Binding, driver: Workers) -> Runner:
-    shape = (*kernel.batch, kernel.rows, kernel.columns)
-    dtype, epilogue = kernel.dtype, kernel.epilogue
-    plain = not epilogue.steps and epilogue.results == (0,) and stored_as_computed(dtype)
-    if not stored_as_computed(dtype):
-        epilogue = rounded(epilogue, float32)
-    scalars = Scalars(epilogue, kernel.scalars)
-    work = math.prod(shape) * kernel.depth
-    sharing = shared_out() and work >= WORTH_SHARING
-    numbered = any(step.opcode == "index" for step in epilogue.steps)  # elements have the numbers that they have in the whole
-    bound = _Bound(kernel, binding, None if plain else epilogue, scalars, driver.arenas[0])
-    cut = parts(kernel, driver.threads if sharing and not numbered else 1, not numbered and not plain)
-    runs = [partial(execute, bound.calls(share, arena)) for share, arena in zip(cut, driver.arenas, strict=False)]
+class Product:
+    """A product that runs by itself, on as many threads as it is worth, or beside others."""
 
-    def in_parts() -> None:
-        with one_thread:
-            together(driver, runs)
+    def __init__(self, kernel: MatmulKernel, binding: Binding, driver: Workers) -> None:
+        self._kernel = kernel
+        self._binding = binding
+        self._driver = driver
+        self._plain = not kernel.epilogue.steps and kernel.epilogue.results == (0,) and stored_as_computed(kernel.dtype)
+        self._epilogue = kernel.epilogue if stored_as_computed(kernel.dtype) else rounded(kernel.epilogue, float32)
+        self.scalars = Scalars(self._epilogue, kernel.scalars)
+        self.work = math.prod(kernel.batch) * kernel.rows * kernel.columns * kernel.depth
+        # With an index in it, elements have the numbers that they have in the whole.
+        self._numbered = any(step.opcode == "index" for step in self._epilogue.steps)
+        self._runs: tuple[list[Part], list[Call]] | None = None
+        self._spread: list[Call] | None = None
 
-    if not sharing or numbered or not spreads(driver.threads) or not bound.matrices:
-        compute = runs[0] if work <= SINGLE else in_parts
-
-        def run(values: Sequence[float]) -> None:
-            scalars.set(values)
-            compute()
-
-        return run
-    ways, race = (in_parts, partial(execute, bound.calls(parts(kernel, 1, False)[0], driver.arenas[0]))), Race()
-
-    def run_fastest(values: Sequence[float]) -> None:
-        scalars.set(values)
-        if not driver.alone:
-            # The program goes on meanwhile: BLAS's threads would wait for a core, and take it from the program.
-            in_parts()
+    def __call__(self, values: Sequence[float]) -> None:
+        if self._runs is None:
+            self._runs = self.cut(self._driver.arenas if self.work >= WORTH_SHARING else self._driver.arenas[:1])
+            self._spread = self._for_many_threads(len(self._runs[0]))
+        parts, rest = self._runs
+        self.scalars.set(values)
+        if self._spread is None:
+            self._driver.together(parts)
+            execute(rest)
             return
-        way = race.choose()
-        began = perf_counter()
-        ways[way]()
-        race.took(way, perf_counter() - began)
+        spinning = openblas_threads()
+        if spinning.spread:
+            with many_threads:
+                execute(self._spread)
+            return
+        began, before = perf_counter(), spinning.before()
+        self._driver.together(parts)
+        execute(rest)
+        spinning.after(before, perf_counter() - began)
 
-    return run_fastest
+    def _for_many_threads(self, shares: int) -> list[Call] | None:
+        """The same for OpenBLAS's own threads; None where they would not get the same bits, or nothing is to be gained."""
+        bound = self._bound(self._driver.arenas[0])
+        if shares == 1 or self.work < LARGE or not bound.direct:
+            return None
+        (share,) = parts(self._kernel, 1, False)
+        return bound.calls(share, self._driver.arenas[0])
+
+    def needs(self) -> tuple[list[Array], Array] | None:
+        """What the product by itself reads and where it is computed; None where it is computed into memory of the driver's."""
+        bound = self._bound(self._driver.arenas[0])
+        return None if self._numbered or bound.place is None else (bound.operands, bound.place)
+
+    def _bound(self, arena: Arena) -> _Bound:
+        return _Bound(self._kernel, self._binding, None if self._plain else self._epilogue, self.scalars, arena)
+
+    def cut(self, arenas: Sequence[Arena], finish: bool = True) -> tuple[list[Part], list[Call]]:
+        """Parts for as many threads as there are ``arenas``, or fewer, and what is to be called after all of them.
+
+        Without ``finish`` the parts are the product by itself.
+        """
+        kernel, shares, arena = self._kernel, len(arenas) if shared_out() and not self._numbered else 1, arenas[0]
+        bound, elements = self._bound(arena), math.prod(kernel.batch) * kernel.rows * kernel.columns
+        if not finish:
+            cut = parts(kernel, shares, False, 0.0, bound.tile)
+            return [partial(execute, bound.products(share)) for share in cut], bound.epilogue((...,), bound.whole, arena)
+        if shares == 1 or self._plain or elements >= TOGETHER:
+            made = parts(kernel, shares, not (self._plain or self._numbered), 0.0, bound.tile)
+            return [partial(execute, bound.calls(share, own)) for share, own in zip(made, arenas, strict=False)], []
+        # Threads that compute an epilogue together take turns at the interpreter, which takes longer than the epilogue.
+        first, *others = parts(kernel, shares, False, elements * len(self._epilogue.steps) * PER_STEP, bound.tile)
+        rest = [call for (index,) in others for call in bound.epilogue(index, bound.whole[index], arena)]
+        return [partial(execute, bound.calls(first, arena)), *(partial(execute, bound.products(share)) for share in others)], rest
 
 
 class _Bound:
@@ -101,7 +171,7 @@ class _Bound:
         self, kernel: MatmulKernel, binding: Binding, epilogue: Program | None, scalars: Scalars, arena: Arena
     ) -> None:  # fmt: skip
         self._dtype = kernel.dtype
-        self._shape = shape = (*kernel.batch, kernel.rows, kernel.columns)
+        self.shape = shape = (*kernel.batch, kernel.rows, kernel.columns)
         self._a = binding.array(kernel.inputs[0], (*kernel.batch, kernel.rows, kernel.depth))
         self._b = binding.array(kernel.inputs[1], (*kernel.batch, kernel.depth, kernel.columns))
         self._late = [binding.array(o, shape) for o in kernel.inputs[2:]]
@@ -110,7 +180,8 @@ class _Bound:
         self._epilogue = epilogue
         self._arena = arena
         self._in_scratch = False
-        self._whole: Array | None = self._outputs.pop() if epilogue is None else None
+        self.tile = grid(*self._matrices(self._a, self._b)) if self._alone else None
+        self.place: Array | None = self._outputs.pop() if epilogue is None else None
         if epilogue is None or not stored_as_computed(kernel.dtype):
             return
         inputs = self._a, self._b, *self._late  # what dies here may lie where a result belongs
@@ -121,49 +192,70 @@ class _Bound:
         if not places:
             return
         place = min(places, key=lambda k: epilogue.results[k])
-        self._whole = self._outputs[place]
+        self.place = self._outputs[place]
         if epilogue.results[place] == 0:
             del self._outputs[place]
             self._epilogue = replace(epilogue, results=(*epilogue.results[:place], *epilogue.results[place + 1 :]))
 
     @property
-    def matrices(self) -> bool:
-        """Whether this is one product of two matrices that BLAS takes as they are."""
-        return math.prod(self._shape[:-2]) == 1 and self._direct(self._a, self._b, self._products()) is not None
+    def operands(self) -> list[Array]:
+        return [self._a, self._b]
+
+    @property
+    def _alone(self) -> bool:
+        """Whether this is one product of two matrices, in the form that BLAS computes in."""
+        return math.prod(self.shape[:-2]) == 1 and stored_as_computed(self._dtype)
+
+    @property
+    def direct(self) -> bool:
+        """Whether BLAS gets the matrices as they are, as a whole."""
+        return self._alone and self.tile is None and product(*self._matrices(self._a, self._b, self.whole)) is not None
+
+    @staticmethod
+    def _matrices(*arrays: Array) -> list[Array]:
+        return [x[(0,) * (x.ndim - 2)] for x in arrays]
 
     def calls(self, share: Sequence[tuple[slice | Any, ...]], arena: Arena) -> list[Call]:
-        """What computes the parts of one share, one after the other."""
-        shared = frozenset(range(len(self._outputs)))
-        after = Evaluator(self._epilogue, self._scalars, None, shared, arena) if self._epilogue is not None else None
+        """What computes the parts of one share, one after the other, with the epilogue."""
         made: list[Call] = []
         for index in share:
-            rows, columns = _operands(self._a, self._b, index, len(self._shape))
-            into = self._products()[index]
+            into = self.whole[index]
             if len(share) > 1 and self._in_scratch:  # memory that is still in the cache when the next part is computed
                 into = arena.take("part", into.shape, into.dtype)
-            made += self._product(rows, columns, into)
-            if after is None:
-                continue
-            outs = [x[index] for x in self._outputs]
-            for box, first in blocks(into.shape, BLOCK) if len(share) == 1 else [((...,), 0)]:
-                made += after.bind([into[box], *(x[index][box] for x in self._late)], [x[box] for x in outs], first)
+            made += self._product(index, into) + self.epilogue(index, into, arena)
         return made
 
-    def _products(self) -> Array:
+    def products(self, share: Sequence[tuple[slice | Any, ...]]) -> list[Call]:
+        """What computes the parts of one share, without the epilogue."""
+        return [call for index in share for call in self._product(index, self.whole[index])]
+
+    def epilogue(self, index: tuple[Any, ...], products: Array, arena: Arena) -> list[Call]:
+        """What is done to the part at ``index``, of which ``products`` have been computed."""
+        if self._epilogue is None:
+            return []
+        after = Evaluator(self._epilogue, self._scalars, None, frozenset(range(len(self._outputs))), arena)
+        late, outs, made = [x[index] for x in self._late], [x[index] for x in self._outputs], list[Call]()
+        for box, first in blocks(products.shape, BLOCK):
+            made += after.bind([products[box], *(x[box] for x in late)], [x[box] for x in outs], first)
+        return made
+
+    @property
+    def whole(self) -> Array:
         """Where products lie until the epilogue, or for good."""
-        if self._whole is None:
+        if self.place is None:
             self._in_scratch = True
-            self._whole = self._arena.take("product", self._shape, functions.register_dtype(self._dtype))
-        return self._whole
+            self.place = self._arena.take("product", self.shape, functions.register_dtype(self._dtype))
+        return self.place
 
-    def _product(self, a: Array, b: Array, out: Array) -> list[Call]:
-        return self._direct(a, b, out) or [(_product, (self._dtype, a, b, out))]
-
-    def _direct(self, a: Array, b: Array, out: Array) -> list[Call] | None:
-        """The product of the only two matrices, with sums cut into the same pieces however many rows or columns there are."""
-        if math.prod(self._shape[:-2]) != 1 or not stored_as_computed(self._dtype):
-            return None
-        return product(*(x[(0,) * (x.ndim - 2)] for x in (a, b, out)))
+    def _product(self, index: tuple[Any, ...], out: Array) -> list[Call]:
+        """A part of the product; sums are cut into the same pieces however many rows or columns it has."""
+        a, b = _operands(self._a, self._b, index, len(self.shape))
+        if self._alone:
+            left, right, into = self._matrices(a, b, out)
+            calls = tiled(left, right, into, self.tile) if self.tile is not None else product(left, right, into)
+            if calls is not None:
+                return calls
+        return [(_product, (self._dtype, a, b, out))]
 
 
 def _operands(a: Array, b: Array, index: tuple[Any, ...], rank: int) -> tuple[Array, Array]:

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.lib.stride_tricks import as_strided
@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from ..buffer import Buffer
 from ..driver import KernelTimes
 from ..dtype import DType
+from ..hazards import Access
 from ..plan.convolution import ConvKernel
 from ..plan.plan import ElementwiseKernel, Kernel, MatmulKernel, Operand, Plan, ReduceKernel, ShaderKernel
 from . import functions
+from .blas import one_thread
 from .scratch import Arena
-
-if TYPE_CHECKING:
-    from concurrent.futures import Executor
 
 Array = NDArray[Any]
 Runner = Callable[[Sequence[float]], None]
@@ -33,10 +32,9 @@ CALL, PER_PRODUCT, PER_STEP = 5e-6, 5e-11, 5e-10
 
 
 class Workers(Protocol):
-    """Whose threads compute: ``threads`` in all, those of ``helpers`` beside the one that runs a recording."""
+    """Whose threads compute: ``threads`` in all, the one that runs a recording included."""
 
     timestamps: bool
-    alone: bool  # whether the program waits while a recording runs, rather than going on
 
     @property
     def threads(self) -> int:
@@ -46,26 +44,34 @@ class Workers(Protocol):
     def arenas(self) -> Sequence[Arena]:
         """Memory for each of the threads, that only one kernel at a time uses."""
 
-    def helpers(self) -> Executor:
-        """Threads for all parts but one."""
+    def together(self, parts: Sequence[Callable[[], object]]) -> None:
+        """Run all ``parts`` at once, the first one on this thread; return, or raise what one of them raised, when all have ended."""
 
 
 class HostRecording:
     """What to call, in order. ``dispatches`` counts kernels, as on other devices."""
 
-    __slots__ = ("dispatches", "kernel_seconds", "runners", "seconds", "timed")
+    __slots__ = ("dispatches", "kernel_seconds", "products", "runners", "seconds", "timed")
 
-    def __init__(self, runners: list[Runner], timed: bool = False, seconds: float = 0.0) -> None:
+    def __init__(
+        self, runners: list[Runner], dispatches: int = 0, timed: bool = False, seconds: float = 0.0, products: bool = False
+    ) -> None:
         self.runners = runners
+        self.products = products  # whether any of them may call BLAS
         self.seconds = seconds  # roughly how long it takes
-        self.dispatches = len(runners)
+        self.dispatches = dispatches
         self.timed = timed
         self.kernel_seconds: KernelTimes | None = None  # of the last run
 
     def run(self, scalars: Sequence[float]) -> None:
-        if self.timed:
-            self._run_timed(scalars)
-            return
+        run = self._run_timed if self.timed else self._run
+        if self.products:
+            with one_thread:
+                run(scalars)
+        else:
+            run(scalars)
+
+    def _run(self, scalars: Sequence[float]) -> None:
         for runner in self.runners:
             runner(scalars)
 
@@ -92,12 +98,14 @@ class Binding:
             arena = buffers[len(plan.bound) + piece]
             self._bytes[value] = arena.view(arena.nbytes)[offset : offset + max(plan.sizes[value], 1)]
 
+    def bytes(self, access: Access) -> Array:
+        return self._bytes[access.value][access.start : access.end]
+
     def array(self, operand: Operand, shape: tuple[int, ...]) -> Array:
         """The operand as an array of its stored dtype, with one axis per axis of ``shape``."""
         access, dtype = operand.access, operand.dtype.numpy
         flat = self._bytes[operand.value][access.start : access.end].view(dtype)
         return as_strided(flat, shape, tuple(s * dtype.itemsize for s in operand.strides))
-
 
     def flat(self, operand: Operand) -> Array:
         """The memory of an operand of which any element may be read, from its first element on."""
@@ -110,20 +118,16 @@ class Binding:
         return self._bytes[operand.value][access.start : access.end].view(operand.dtype.numpy).reshape(shape)
 
 
-def together(driver: Workers, work: Sequence[Callable[[], object]]) -> None:
-    """Run all of ``work`` at once, the first part on this thread; return, or raise what one of them raised, when all have ended."""
-    others = [driver.helpers().submit(part) for part in work[1:]]
-    try:
-        work[0]()
-    finally:
-        for other in others:
-            other.result()
-
-
 def record(plan: Plan, buffers: Sequence[Buffer], driver: Workers) -> HostRecording:
-    binding = Binding(plan, buffers)
-    runners = [_runner(kernel, binding, driver) for kernel in plan.kernels]
-    return HostRecording(runners, driver.timestamps, sum(estimated_seconds(kernel) for kernel in plan.kernels))
+    from .beside import paired
+
+    binding, kernels = Binding(plan, buffers), plan.kernels
+    runners = [_runner(kernel, binding, driver) for kernel in kernels]
+    if not driver.timestamps:  # for which kernels have to run one after the other
+        runners = paired(kernels, runners, binding, driver)
+    products = any(not isinstance(kernel, ElementwiseKernel) for kernel in kernels)
+    seconds = sum(estimated_seconds(kernel) for kernel in kernels)
+    return HostRecording(runners, len(kernels), driver.timestamps, seconds, products)
 
 
 def estimated_seconds(kernel: Kernel) -> float:
@@ -143,7 +147,7 @@ def estimated_seconds(kernel: Kernel) -> float:
 def _runner(kernel: Kernel, binding: Binding, driver: Workers) -> Runner:
     from .convolution import convolution
     from .elementwise import elementwise
-    from .matmul import matmul
+    from .matmul import Product
     from .reduce import reduce
     from .shaders import KERNELS
 
@@ -152,7 +156,7 @@ def _runner(kernel: Kernel, binding: Binding, driver: Workers) -> Runner:
     if isinstance(kernel, ReduceKernel):
         return reduce(kernel, binding, driver)
     if isinstance(kernel, MatmulKernel):
-        return matmul(kernel, binding, driver)
+        return Product(kernel, binding, driver)
     if isinstance(kernel, ConvKernel):
         return convolution(kernel, binding, driver)
     assert isinstance(kernel, ShaderKernel)
@@ -179,14 +183,17 @@ def note_error(words: Array, tag: int, index: int, bound: int) -> None:
             words[0] = tag
 
 
+_UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
+
+
 def check_index(words: Array, index: Array, bound: int, tag: int, out: Array) -> None:
     """The opcode ``check_index``: see `runtime.opcodes`."""
     size = abs(bound)
     low = -size if bound > 0 else 0
     if not index.size:
         return
-    least, most = int(np.minimum.reduce(index, axis=None)), int(np.maximum.reduce(index, axis=None))
-    if least >= 0 and most < size:
+    unsigned = index.view(_UNSIGNED[index.itemsize])  # in which negative numbers are the largest
+    if np.maximum.reduce(unsigned, axis=None) < size:
         np.copyto(out, index, casting="unsafe")
         return
     bad = (index < low) | (index >= size)

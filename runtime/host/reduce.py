@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from ..dtype import DType
 from ..plan.plan import ReduceKernel
 from . import functions
-from .blas import one_thread
-from .elementwise import BLOCK, Pieces, apply, blocks
-from .evaluate import Call, Evaluator, Scalars, execute
+from .calls import Call, execute
+from .elementwise import BLOCK, Pieces, apply, blocks, coarse
+from .evaluate import Evaluator, Scalars
 from .record import Binding, Runner, Workers, stored_as_computed
 from .sums import STRETCH, sums
 
@@ -86,8 +86,7 @@ def reduce(kernel: ReduceKernel, binding: Binding, driver: Workers) -> Runner:
         before.set(values)
         after.set(values)
         if first is not None:
-            with one_thread:
-                first.run()
+            first.run()
             execute(rest)
         finish.run()
 
@@ -103,12 +102,11 @@ def _pieces(
     computed = bool(program.steps) or not inputs
     elements = math.prod(kernel.kept + kernel.reduced)
     near = computed or elements <= NEAR
-    # What is only read comes from memory, which one thread already keeps busy, and nothing is gained by cutting it up.
-    cut = boxes(kernel, BLOCK if computed else elements if stored_as_computed(value) else 4 * BLOCK)
+    cut = boxes(kernel, BLOCK if computed else coarse(elements))
     parts = len(cut[0][1])
     partial_totals = totals[np.newaxis] if parts == 1 else np.empty((parts, *kernel.kept), dtype)
-    pieces = Pieces(elements if computed else 0, len(cut) * parts, len(program.steps), driver)
-    evaluators = [Evaluator(program, scalars) for _ in range(pieces.shares)]
+    pieces = Pieces(elements, len(cut) * parts, len(program.steps), driver)
+    evaluators = [Evaluator(program, scalars, arena=arena) for arena in driver.arenas[: pieces.shares]]
     number = 0
     kept_axes, reduced_axes = len(kernel.kept), len(kernel.reduced)
     for index, rest in cut:

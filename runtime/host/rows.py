@@ -12,9 +12,8 @@ from numpy.typing import NDArray
 from ..dtype import DType
 from ..plan.plan import ShaderKernel
 from . import functions
-from .blas import one_thread
+from .calls import Call, execute
 from .elementwise import BLOCK, Pieces
-from .evaluate import Call, execute
 from .record import Binding, Runner, Workers, stored_as_computed
 from .scratch import Arena
 from .sums import sums
@@ -65,12 +64,7 @@ def rows(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
     for number, start in enumerate(starts):
         arena, part = driver.arenas[number % pieces.shares], slice(start, start + step)
         pieces.add(number, partial(_calls, arena, compute, source.dtype, x[part], target.dtype, out[part]))
-
-    def run(values: Sequence[float]) -> None:
-        with one_thread:
-            pieces.run()
-
-    return run
+    return lambda values: pieces.run()
 
 
 def _calls(arena: Arena, compute: Compute, given: DType, x: Array, made: DType, out: Array) -> Sequence[Call]:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import math
-import threading
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +24,3 @@ class Arena:
         if found is None or found.nbytes < size:
             found = self._bytes[name] = np.empty(size, np.uint8)
         return found[:size].view(dtype).reshape(shape)
-
-
-class Scratch(threading.local, Arena):
-    """One per thread."""
-
-
-scratch: Final = Scratch()

@@ -10,7 +10,7 @@ from numpy.lib.stride_tricks import as_strided
 from numpy.typing import NDArray
 
 from .blas import found
-from .evaluate import Call
+from .calls import Call
 
 Array = NDArray[Any]
 STRETCH = 1024  # terms that are added up one after the other

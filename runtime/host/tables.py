@@ -63,9 +63,9 @@ def lookup(dtype: DType, index: Array, table: Table, out: Array) -> None:
         for walk in table.walks:
             number = np.add(number, walk, dtype=np.intp)
         if plain and number.shape == out.shape:
-            np.take(table.flat, number, out=out, mode="clip")  # of the modes the one that needs no buffer
+            table.flat.take(number, None, out, "clip")  # of the modes the one that needs no buffer
             return
-        found = np.take(table.flat, number, mode="clip")
+        found = table.flat.take(number, None, None, "clip")
     if plain:
         np.copyto(out, found)
     else:

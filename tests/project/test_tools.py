@@ -103,11 +103,23 @@ def test_measuring_stops_when_every_variant_has_had_its_time(monkeypatch: pytest
 
     monkeypatch.setattr(benchmark, "perf_counter", lambda: now[0])
     quick, slow = taking(0.25), taking(0.5)
-    benchmark.measure([quick, slow], 10.0)  # 20 seconds in rounds of 0.75
-    assert len(quick.samples) == len(slow.samples) == 27 and quick.samples[0] == 0.25 and slow.samples[0] == 0.5
+    benchmark.measure([quick, slow], 10.0)  # 20 seconds in rounds of 1.5, of which half is measured
+    assert len(quick.rounds) == len(slow.rounds) == 14 and quick.samples[0] == 0.25 and slow.samples[0] == 0.5
     very_slow = taking(100.0)
     benchmark.measure([very_slow], 1.0)
     assert len(very_slow.samples) == 2
+
+
+def test_a_turn_begins_with_what_is_not_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tools import benchmark
+
+    now, runs = [0.0], iter([0.1, 0.1, 0.02, 0.03, 0.01])
+
+    def run() -> None:
+        now[0] += next(runs)
+
+    monkeypatch.setattr(benchmark, "perf_counter", lambda: now[0])
+    assert benchmark.turn(run, 0.15, 0.05) == pytest.approx([0.02, 0.03])
 
 
 PEER = """

@@ -7,54 +7,14 @@ from itertools import product as combinations
 import numpy as np
 import pytest
 import torch
-import trio
 
 import rasptorch as rt
 from rasptorch.nn import functional as F
-from rasptorch.runtime.host import blas, convolution, matmul, race
-from rasptorch.runtime.host.evaluate import execute
-from rasptorch.runtime.host.race import PATIENCE, Race
-
-
-class Clock:
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
-    monkeypatch.setattr(race, "perf_counter", made)
-    return made
-
-
-def ran(racing: Race, clock: Clock, seconds: tuple[float, float], times: int) -> list[int]:
-    ways = []
-    for _ in range(times):
-        ways.append(racing.choose())
-        clock.now += seconds[ways[-1]]
-        racing.took(ways[-1], seconds[ways[-1]])
-    return ways
-
-
-def test_the_faster_way_is_found_and_found_again(clock: Clock) -> None:
-    racing = Race()
-    assert sorted(ran(racing, clock, (1.0, 0.7), 6)) == [0, 0, 0, 1, 1, 1]  # both are measured first
-    ways = ran(racing, clock, (1.0, 0.7), 1000)
-    assert 0 < ways.count(0) <= 1000 * 0.7 / PATIENCE + 1  # tried again, but seldom
-    ways = ran(racing, clock, (1.0, 7.0), 1000)
-    assert ways[-500:].count(0) >= 495
-    assert ways.index(0) <= 3  # two slow ones are believed
-    ways = ran(racing, clock, (1.0, 0.1), 6000)
-    assert ways[-100:] == [1] * 100
-
-
-def test_a_much_slower_way_is_measured_once(clock: Clock) -> None:
-    assert ran(Race(), clock, (1.0, 9.0), 50).count(1) == 1
-
+from rasptorch.runtime import settings
+from rasptorch.runtime.device import Device
+from rasptorch.runtime.host import blas, convolution, matmul
+from rasptorch.runtime.host.calls import execute
+from rasptorch.runtime.host.driver import HostDriver
 
 LAYOUTS = ("plain", "turned", "rows of a larger one", "columns of a larger one")
 
@@ -98,37 +58,31 @@ def test_what_blas_does_not_take_is_left_to_numpy() -> None:
     assert blas.product(x[:0], x, x[:0].copy()) is None
 
 
-@pytest.mark.parametrize(("rows", "depth", "columns"), [(300, 700, 120), (64, 1000, 512), (900, 64, 300)])
-def test_bits_do_not_depend_on_who_shares_a_product_out(
+@pytest.mark.parametrize(
+    ("rows", "depth", "columns"),
+    [(300, 700, 120), (64, 784, 512), (64, 1000, 512), (900, 64, 300), (256, 256, 256), (130, 333, 517), (16, 799, 2000), (2000, 40, 17)],
+)
+def test_bits_do_not_depend_on_how_many_threads_share_a_product(
     rows: int, depth: int, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever is faster at the moment is taken: nobody may see which."""
+    """In all layouts, with an epilogue on one thread and on several, and without."""
     rng = np.random.default_rng(0)
-    arrays = [rng.standard_normal(s).astype(np.float32) for s in ((rows, depth), (depth, columns), (columns, depth), (columns,))]
-    a, b, turned, c = (rt.tensor(v, device="cpu") for v in arrays)
-    monkeypatch.setattr(matmul, "spreads", lambda threads: True)
+    shapes = (rows, depth), (depth, columns), (depth, rows), (columns, depth), (columns,)
+    arrays = [rng.standard_normal(s).astype(np.float32) for s in shapes]
     seen = []
-    for way in (0, 1):
-        monkeypatch.setattr(Race, "choose", lambda self, way=way: way)
-        seen.append([(a @ b).numpy(), (a @ turned.T + c).relu().numpy()])
-    for own, spread in zip(*seen, strict=True):
-        np.testing.assert_array_equal(own, spread)
-    np.testing.assert_allclose(seen[0][0], arrays[0].astype(np.float64) @ arrays[1], rtol=1e-4, atol=1e-3)
-
-
-def test_blas_has_the_cores_only_while_the_program_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(matmul, "spreads", lambda threads: True)
-    monkeypatch.setattr(Race, "choose", lambda self: asked.append(self) or 0)
-    a = rt.tensor(np.random.default_rng(0).random((409, 409), dtype=np.float32), device="cpu")
-
-    async def awaited() -> None:
-        await (a @ a).readback()
-
-    trio.run(awaited)
-    assert not asked
-    (a @ a).numpy()
-    assert len(asked) == (blas.found() is not None)
+    for threads, together in ((1, 1 << 20), (2, 1 << 20), (2, 1), (3, 1 << 20), (7, 1)):
+        monkeypatch.setattr(matmul, "TOGETHER", together)
+        with settings.override(host_threads=threads):
+            device = Device(f"cpu on {threads} threads", HostDriver())
+        a, b, a_turned, b_turned, c = (rt.tensor(v, device=device) for v in arrays)
+        made = [a @ b, a_turned.T @ b, a @ b_turned.T, a_turned.T @ b_turned.T, (a @ b_turned.T + c).relu(), (a_turned.T @ b) * 0.5 - c]
+        seen.append([x.numpy() for x in made])
+        device.close()
+    for others in seen[1:]:
+        for first, other in zip(seen[0], others, strict=True):
+            np.testing.assert_array_equal(first, other)
+    exact = arrays[0].astype(np.float64) @ arrays[1]
+    np.testing.assert_allclose(seen[0][0], exact, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize(

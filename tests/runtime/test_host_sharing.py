@@ -1,0 +1,260 @@
+"""Work on the host that several threads share: helpers, products side by side, tiles."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+
+import rasptorch as rt
+from rasptorch import nn, optim
+from rasptorch.runtime import settings
+from rasptorch.runtime.device import Device
+from rasptorch.runtime.host import beside, blas, matmul, spinning, tiles
+from rasptorch.runtime.host.calls import execute
+from rasptorch.runtime.host.driver import HostDriver
+from rasptorch.runtime.host.helpers import Helpers
+from rasptorch.runtime.host.spinning import Spinning
+
+Layout = Callable[[np.ndarray], np.ndarray]
+
+
+@pytest.fixture
+def helpers() -> Iterator[Helpers]:
+    made = Helpers(2)
+    yield made
+    made.close()
+
+
+def test_parts_run_at_once_and_all_of_them(helpers: Helpers) -> None:
+    meeting = threading.Barrier(3, timeout=10)
+    names = []
+
+    def part() -> None:
+        meeting.wait()  # nobody passes unless all three are there
+        names.append(threading.current_thread().name)
+
+    for _ in range(50):
+        names.clear()
+        helpers.together([part, part, part])
+        assert len(names) == 3 and names.count("cpu helper") == 2
+
+
+def test_what_no_thread_has_begun_is_taken_back(helpers: Helpers) -> None:
+    """A helper that gets no core costs its part, and does not hold up the rest."""
+    begun, release, done = threading.Event(), threading.Event(), []
+
+    def long() -> None:
+        begun.set()
+        assert release.wait(10)
+
+    def first() -> None:
+        assert begun.wait(10)
+
+    def last() -> None:
+        done.append(threading.current_thread())
+        release.set()
+
+    single = Helpers(1)
+    single.together([first, long, last])  # `last` is behind `long` in the helper's queue, which waits for it
+    assert done == [threading.current_thread()]
+    single.close()
+
+
+@pytest.mark.parametrize("where", [0, 1, 2])
+def test_errors_are_raised_when_all_have_ended(where: int, helpers: Helpers) -> None:
+    ended = []
+
+    def make(number: int) -> Callable[[], None]:
+        def part() -> None:
+            ended.append(number)
+            if number == where:
+                raise ZeroDivisionError(number)
+
+        return part
+
+    for _ in range(20):
+        ended.clear()
+        with pytest.raises(ZeroDivisionError, match=str(where)):
+            helpers.together([make(k) for k in range(3)])
+        assert sorted(ended) == [0, 1, 2]
+    helpers.together([lambda: None] * 3)
+
+
+def test_without_helpers_one_thread_does_everything() -> None:
+    alone, seen = Helpers(0), list[int]()
+    alone.together([lambda k=k: seen.append(k) for k in range(4)])  # type: ignore[misc]
+    assert seen == [0, 1, 2, 3]
+    alone.close()
+
+
+class Watched(Spinning):
+    """With threads that have run for as long as a test says."""
+
+    __slots__ = ("ran",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ran = 1.0
+
+    def before(self) -> float:
+        return self.ran
+
+
+def test_openblas_computes_large_products_while_it_is_awake(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = 100.0
+    monkeypatch.setattr(spinning, "perf_counter", lambda: now)
+    watched = Watched()
+
+    def product(beside: float) -> None:
+        """One of 0.01 s, in which OpenBLAS's threads run for so long."""
+        before = watched.before()
+        watched.ran += beside
+        watched.after(before, 0.01)
+
+    product(0.001)
+    assert not watched.spread
+    product(0.009)
+    assert watched.spread
+    now += spinning.SPREAD - 0.01
+    assert watched.spread
+    now += 0.02
+    assert not watched.spread
+    product(0.01)
+    assert not watched.spread, "they are awake because of the products before"
+    now += spinning.CALM
+    product(0.01)
+    assert watched.spread
+
+
+def test_the_clocks_of_openblas_threads_are_found() -> None:
+    library = blas.found()
+    assert library is not None, "the NumPy of the tests comes with OpenBLAS"
+    before_that = library.get_threads()
+    library.set_threads(2)
+    try:
+        x = np.ones((700, 700), np.float32)
+        x @ x  # its threads begin with the first product
+        real = Spinning()
+        began, before = time.perf_counter(), real.before()
+        while time.perf_counter() - began < 0.2:
+            x @ x
+        real.after(before, time.perf_counter() - began)
+        assert real.spread
+    finally:
+        library.set_threads(before_that)
+
+
+def test_bits_do_not_depend_on_whose_threads_compute(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(matmul, "LARGE", 1000)
+    monkeypatch.setattr(tiles, "CORES", frozenset())
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal(s).astype(np.float32) for s in ((300, 1100), (1100, 470), (470, 1100), (470,))]
+    seen = []
+    for spread in (False, True):
+        monkeypatch.setattr(Spinning, "spread", property(lambda self, spread=spread: spread))
+        with settings.override(host_threads=2):
+            device = Device(f"cpu, spread {spread}", HostDriver())
+        a, b, b_turned, c = (rt.tensor(v, device=device) for v in arrays)
+        seen.append([(a @ b).numpy(), (a @ b_turned.T + c).relu().numpy(), ((a @ b) * 2).numpy()])
+        device.close()
+    for own, others in zip(*seen, strict=True):
+        np.testing.assert_array_equal(own, others)
+    np.testing.assert_allclose(seen[0][0], arrays[0].astype(np.float64) @ arrays[1], rtol=1e-3, atol=1e-3)
+
+
+def turned(x: np.ndarray) -> np.ndarray:
+    return np.ascontiguousarray(x.T).T
+
+
+@pytest.mark.parametrize("tile", [(8, 64), (32, 48), (64, 16), (500, 500), (7, 5)])
+@pytest.mark.parametrize("shape", [(64, 100, 96), (65, 33, 70), (3, 40, 500), (8, 1, 64)])
+def test_products_in_tiles(shape: tuple[int, int, int], tile: tuple[int, int]) -> None:
+    rows, depth, columns = shape
+    rng = np.random.default_rng(0)
+    for left, right in ((np.asarray, np.asarray), (turned, np.asarray), (np.asarray, turned)):
+        a = left(rng.standard_normal((rows, depth)).astype(np.float32))
+        b = right(rng.standard_normal((depth, columns)).astype(np.float32))
+        wide = np.full((rows, columns + 3), np.nan, np.float32)
+        execute(tiles.tiled(a, b, wide[:, :columns], tile))
+        np.testing.assert_allclose(wide[:, :columns], a.astype(np.float64) @ b, rtol=1e-4, atol=1e-4)
+        assert np.isnan(wide[:, columns:]).all()
+
+
+def test_which_products_are_tiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    def of(rows: int, depth: int, columns: int, left: Layout = np.asarray, right: Layout = np.asarray) -> tiles.Grid | None:
+        return tiles.grid(left(np.ones((rows, depth), np.float32)), right(np.ones((depth, columns), np.float32)))
+
+    library = blas.found()
+    assert library is not None, "the NumPy of the tests comes with OpenBLAS"
+    monkeypatch.setattr(tiles, "CORES", frozenset({library.core}))
+    for left, right in ((np.asarray, np.asarray), (turned, np.asarray), (np.asarray, turned)):
+        for shape in ((64, 784, 512), (512, 130, 784), (500, 300, 700), (17, 799, 333), (2000, 128, 33)):
+            made = of(*shape, left, right)
+            assert made is not None and made[0] * made[1] * shape[1] <= tiles.SMALL, (shape, made)
+    assert of(64, 900, 512) is None and of(2000, 700, 2000) is None  # too deep, too large
+    assert of(64, 20, 64) is None and of(8, 700, 2000) is None  # small enough for BLAS to do so itself, too thin
+    assert of(200, 200, 200, turned, turned) is None
+    monkeypatch.setattr(tiles, "CORES", frozenset())
+    assert of(64, 784, 512) is None
+
+
+def pairs(monkeypatch: pytest.MonkeyPatch) -> list[beside.Beside]:
+    made: list[beside.Beside] = []
+    original = beside.Beside.__init__
+
+    def noting(self: beside.Beside, *arguments: object) -> None:
+        original(self, *arguments)  # type: ignore[arg-type]
+        made.append(self)
+
+    monkeypatch.setattr(beside.Beside, "__init__", noting)
+    monkeypatch.setattr(beside, "WORTH_BESIDE", 1000)
+    monkeypatch.setattr(matmul, "WORTH_SHARING", 1000)
+    return made
+
+
+def trained(name: str) -> list[np.ndarray]:
+    """Parameters and gradients after some steps, on a device of its own."""
+    with settings.override(host_threads=2):
+        device = Device(name, HostDriver())
+    rt.manual_seed(0)
+    model = nn.Sequential(*(nn.Sequential(nn.Linear(67, 67), nn.Tanh()) for _ in range(3))).to(device)
+    optimizer = optim.SGD(model.parameters(), lr=0.1, weight_decay=0.01)
+    x = rt.tensor(np.random.default_rng(0).standard_normal((48, 67)), dtype=rt.float32, device=device)
+    for _ in range(3):
+        optimizer.zero_grad()
+        model(x).pow(2).mean().backward()
+        optimizer.step()
+    made = [value.numpy() for p in model.parameters() for value in (p.detach(), p.grad) if value is not None]
+    device.close()
+    return made
+
+
+def test_gradients_side_by_side_are_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The new weight may not be written before the input's gradient has been computed with the old one."""
+    expected = trained("cpu, one after the other")
+    made = pairs(monkeypatch)
+    got = trained("cpu, side by side")
+    assert len(made) >= 2
+    for a, b in zip(expected, got, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_products_that_need_each_other_come_one_after_the_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = pairs(monkeypatch)
+    rng = np.random.default_rng(0)
+    x, y, z = (rng.standard_normal((61, 61)).astype(np.float32) for _ in range(3))
+    with settings.override(host_threads=2):
+        device = Device("cpu, products", HostDriver())
+    a, b, c = (rt.tensor(v, device=device) for v in (x, y, z))
+    chain = a @ b @ c @ a
+    np.testing.assert_allclose(chain.numpy(), x.astype(np.float64) @ y @ z @ x, rtol=1e-3, atol=1e-2)
+    assert not made
+    first, second, third = (a @ b).relu(), b @ c, (c @ a) * 2 - b
+    for tensor, exact in ((first, np.maximum(x @ y, 0)), (second, y @ z), (third, (z @ x) * 2 - y)):
+        np.testing.assert_allclose(tensor.numpy(), exact, rtol=1e-3, atol=1e-3)
+    assert len(made) == 1  # two of three
+    device.close()
