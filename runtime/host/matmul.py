@@ -31,9 +31,9 @@ from .tiles import Grid, grid, tiled
 Array = NDArray[Any]
 WORTH_SHARING = 4_000_000  # multiplications from which waking a second thread costs less than it saves
 LARGE = 200_000_000  # multiplications of a product that a helper does not finish before the scheduler gives its core to others
-WAKING = 25e-6  # seconds that a helper begins later
+WAKING = 30e-6  # seconds until a thread that has been woken begins
 TOGETHER = 1 << 20  # elements from which several threads compute the epilogue
-PER_STEP = 1e-10  # seconds for an element through one instruction
+PER_CALL, PER_STEP = 5e-6, 1.2e-10  # seconds of an instruction of an epilogue, and for an element through it
 SHALLOW = 256  # depth up to which a product in several parts costs hardly more than in one
 TIMED = 128  # rows, columns and depth of the product that tells how fast BLAS is
 
@@ -53,29 +53,34 @@ def rate() -> float:
 openblas_threads = cache(Spinning)
 
 
-def bounds(length: int, shares: int, step: int, work: float, after: float = 0.0) -> list[int]:
-    """Where the parts of an axis begin and end, at multiples of ``step``.
+def bounds(length: int, step: int, work: float, delays: Sequence[float]) -> list[int]:
+    """Where the parts of an axis begin and end, at multiples of ``step``, so that all of them end soon.
 
-    The first part is computed at once, the others when threads have woken; ``work`` seconds for all of them. The first thread also begins
-    with what comes ``after``, so many seconds for all.
+    ``work`` is seconds for all parts, of which there is one per entry of ``delays``: seconds until it begins. The first is that of the
+    thread that waits for the others.
     """
-    if shares == 1:
-        return [0, length]
-    each = work / (shares - 1)
-    first = min((WAKING + each) / (work + after + each), 1.0)
-    inner = [min(length, round(length * (first + (1 - first) * k / (shares - 1)) / step) * step) for k in range(shares - 1)]
-    return [0, *inner, length]
+    tiles, others = -(-length // step), len(delays) - 1
+    if not others or not tiles:
+        return [*[0] * len(delays), length]
+
+    def end(mine: int) -> float:
+        own, last = delays[0] + work * mine / tiles, max(delays[1:]) + work * (tiles - mine) / tiles / others
+        return own if last < own else last + WAKING
+
+    middle = min(max(0, round(tiles * (work / others + max(delays[1:]) - delays[0]) / (work + work / others))), tiles)
+    first = min(range(max(0, middle - 2), min(tiles, middle + 2) + 1), key=end)
+    return [0, *(min(length, (first + round((tiles - first) * k / others)) * step) for k in range(others)), length]
 
 
 def parts(
-    kernel: MatmulKernel, shares: int, near: bool, after: float = 0.0, tile: Grid | None = None
+    kernel: MatmulKernel, delays: Sequence[float], tile: Grid | None, near: bool = False
 ) -> list[list[tuple[slice | Any, ...]]]:
-    """The parts of the output that each share computes, as indices into ``(*batch, rows, columns)``.
+    """The parts of the output that each share computes, as indices into ``(*batch, rows, columns)``. ``delays`` as in `bounds`.
 
     Cut along the batch where there are enough of those, else along the longer side, or between tiles and by rows if that is fine enough; a
-    shallow product, if ``near``, into parts that are still in the cache when its epilogue comes. ``after`` as in `bounds`.
+    shallow product, if ``near``, into parts that are still in the cache when its epilogue comes.
     """
-    shape = (*kernel.batch, kernel.rows, kernel.columns)
+    shape, shares = (*kernel.batch, kernel.rows, kernel.columns), len(delays)
     by_rows = kernel.rows >= kernel.columns if tile is None else kernel.rows >= 4 * shares * tile[0]
     axis = 0 if kernel.batch and shape[0] >= shares else len(shape) - (2 if by_rows else 1)
     length = shape[axis]
@@ -83,10 +88,9 @@ def parts(
     unit = tile[axis - len(shape) + 2] if tile is not None and axis >= len(shape) - 2 else 1
     step = max(1, BLOCK // max(around, 1) // unit) * unit if near and kernel.depth <= SHALLOW else max(length, 1)
     before = (slice(None),) * axis
-    ends = bounds(length, shares, unit, math.prod(shape) * kernel.depth / rate() if shares > 1 else 0.0, after)
+    ends = bounds(length, unit, math.prod(shape) * kernel.depth / rate(), delays)
     return [
-        [(*before, slice(at, min(at + step, end)), ...) for at in range(start, end, step)]
-        for start, end in pairwise(ends) if end > start
+        [(*before, slice(at, min(at + step, end)), ...) for at in range(start, end, step)] for start, end in pairwise(ends)
     ]  # fmt: skip
 
 
@@ -94,7 +98,7 @@ class Product:
     """A product that runs by itself, on as many threads as it is worth, or beside others."""
 
     def __init__(self, kernel: MatmulKernel, binding: Binding, driver: Workers) -> None:
-        self._kernel = kernel
+        self.kernel = kernel
         self._binding = binding
         self._driver = driver
         self._plain = not kernel.epilogue.steps and kernel.epilogue.results == (0,) and stored_as_computed(kernel.dtype)
@@ -131,7 +135,7 @@ class Product:
         bound = self._bound(self._driver.arenas[0])
         if shares == 1 or self.work < LARGE or not bound.direct:
             return None
-        (share,) = parts(self._kernel, 1, False)
+        (share,) = parts(self.kernel, [0.0], None)
         return bound.calls(share, self._driver.arenas[0])
 
     def needs(self) -> tuple[list[Array], Array] | None:
@@ -140,25 +144,29 @@ class Product:
         return None if self._numbered or bound.place is None else (bound.operands, bound.place)
 
     def _bound(self, arena: Arena) -> _Bound:
-        return _Bound(self._kernel, self._binding, None if self._plain else self._epilogue, self.scalars, arena)
+        return _Bound(self.kernel, self._binding, None if self._plain else self._epilogue, self.scalars, arena)
 
-    def cut(self, arenas: Sequence[Arena], finish: bool = True) -> tuple[list[Part], list[Call]]:
+    def cut(self, arenas: Sequence[Arena], busy: float = 0.0) -> tuple[list[Part], list[Call]]:
         """Parts for as many threads as there are ``arenas``, or fewer, and what is to be called after all of them.
 
-        Without ``finish`` the parts are the product by itself.
+        The first thread is ``busy`` with something else for so many seconds.
         """
-        kernel, shares, arena = self._kernel, len(arenas) if shared_out() and not self._numbered else 1, arenas[0]
-        bound, elements = self._bound(arena), math.prod(kernel.batch) * kernel.rows * kernel.columns
-        if not finish:
-            cut = parts(kernel, shares, False, 0.0, bound.tile)
-            return [partial(execute, bound.products(share)) for share in cut], bound.epilogue((...,), bound.whole, arena)
-        if shares == 1 or self._plain or elements >= TOGETHER:
-            made = parts(kernel, shares, not (self._plain or self._numbered), 0.0, bound.tile)
+        kernel, shares = self.kernel, len(arenas) if shared_out() and not self._numbered else 1
+        bound, delays = self._bound(arenas[0]), [busy, *[WAKING] * (shares - 1)]
+        if shares == 1 or self._plain or math.prod(bound.shape) >= TOGETHER:
+            made = parts(kernel, delays, bound.tile, near=not (self._plain or self._numbered))
             return [partial(execute, bound.calls(share, own)) for share, own in zip(made, arenas, strict=False)], []
         # Threads that compute an epilogue together take turns at the interpreter, which takes longer than the epilogue.
-        first, *others = parts(kernel, shares, False, elements * len(self._epilogue.steps) * PER_STEP, bound.tile)
-        rest = [call for (index,) in others for call in bound.epilogue(index, bound.whole[index], arena)]
-        return [partial(execute, bound.calls(first, arena)), *(partial(execute, bound.products(share)) for share in others)], rest
+        delays[0] += len(self._epilogue.steps) * (PER_CALL + math.prod(bound.shape) * PER_STEP / shares)
+        first, *others = parts(kernel, delays, bound.tile)
+        rest = [call for share in others for index in share for call in bound.epilogue(index, bound.whole[index], arenas[0])]
+        return [partial(execute, bound.calls(first, arenas[0])), *(partial(execute, bound.products(share)) for share in others)], rest
+
+    def unfinished(self, arenas: Sequence[Arena]) -> tuple[list[Part], list[Call]]:
+        """Parts for as many threads as there are ``arenas``, which all have to wake, and then the epilogue of all."""
+        bound = self._bound(arenas[0])
+        made = parts(self.kernel, [WAKING] * len(arenas), bound.tile)
+        return [partial(execute, bound.products(share)) for share in made], bound.epilogue((...,), bound.whole, arenas[0])
 
 
 class _Bound:

@@ -202,6 +202,18 @@ def test_which_products_are_tiled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert of(64, 784, 512) is None
 
 
+def test_parts_end_at_about_the_same_time() -> None:
+    work, waking = 500e-6, matmul.WAKING
+    for delays in ([0.0, waking], [80e-6, waking], [0.0] * 4, [0.0, waking, waking, waking], [1.0, 0.0], [0.0, 1.0]):
+        for length, step in ((512, 16), (512, 1), (500, 16), (3, 1), (1, 1), (0, 1)):
+            ends = matmul.bounds(length, step, work, delays)
+            assert ends[0] == 0 and ends[-1] == length and ends == sorted(ends) and len(ends) == len(delays) + 1
+            assert all(end % step == 0 or end == length for end in ends)
+    one, other = (matmul.bounds(512, 16, work, [0.0, delay])[1] for delay in (0.0, 100e-6))
+    assert 256 <= one <= 288 and one < other <= 320
+    assert matmul.bounds(512, 16, work, [1.0, 0.0])[1] == 0 and matmul.bounds(512, 16, work, [0.0, 1.0])[1] == 512
+
+
 def pairs(monkeypatch: pytest.MonkeyPatch) -> list[beside.Beside]:
     made: list[beside.Beside] = []
     original = beside.Beside.__init__
