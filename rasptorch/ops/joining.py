@@ -12,6 +12,7 @@ from ..runtime.dtype import promote
 from ..runtime.errors import ShapeError
 from ..runtime.layout import MAX_RANK, layout_of
 from ..tensor import Tensor, _axis
+from .aliases import takes_axis
 from .dispatch import check_size, same_device, tape
 from .elementwise import fitted
 from .outputs import takes_out
@@ -180,6 +181,7 @@ def _indices_repeated(repeats: Tensor, output_size: int | None) -> Tensor:
     return cast(repeated(indices, repeats, 0, output_size), repeats.dtype)
 
 
+@takes_axis
 def repeat_interleave(input: Tensor, repeats: Any = None, dim: int | None = None, *, output_size: int | None = None) -> Tensor:
     """Every entry along ``dim`` (without it: of the flattened tensor) ``repeats`` times in a row.
 

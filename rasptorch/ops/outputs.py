@@ -8,14 +8,19 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import wraps
+from inspect import signature
 from typing import Any, ParamSpec, TypeVar
 
 from ..autograd.mode import no_grad, recording
 from ..runtime.errors import DeviceError, DTypeError, RasptorchError, ShapeError
 from ..tensor import Tensor
+from .aliases import renamed
 
 P = ParamSpec("P")
 R = TypeVar("R")
+
+
+_BY_DIM_ONLY = frozenset({"norm", "tensordot"})  # which PyTorch does not take ``axis`` for
 
 
 class OutputError(RasptorchError, RuntimeError):
@@ -76,12 +81,17 @@ def _write(name: str, result: Tensor, target: Tensor) -> None:
 
 def _decorated(function: Callable[P, R], converts: bool, makes: bool) -> Callable[P, R]:
     name = function.__name__
+    dims = "dim" in signature(function).parameters and name not in _BY_DIM_ONLY
 
     @wraps(function)
     def wrapped(*args: P.args, **options: P.kwargs) -> R:
         if makes and "size" in options:
             args, options = (options["size"], *args), {k: v for k, v in options.items() if k != "size"}  # type: ignore[assignment]  # ParamSpec
-        if not options or options.get("out") is None:
+        if not options:
+            return function(*args, **options)
+        if dims:
+            options = renamed(name, options)  # type: ignore[assignment]  # ParamSpec
+        if options.get("out") is None:
             return function(*args, **options)
         given: dict[str, Any] = dict(options)
         out: Any = given.pop("out")

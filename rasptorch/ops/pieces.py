@@ -9,6 +9,7 @@ from typing import Any
 from ..runtime import dtype as dt
 from ..runtime.errors import ShapeError
 from ..tensor import Tensor, _axis
+from .aliases import takes_axis
 from .creation import tensor, zeros
 from .diagonals import diag
 from .dispatch import only_tensors
@@ -42,6 +43,7 @@ def _sections(name: str, x: Tensor, sections: Sections, axis: int) -> tuple[Tens
     return tuple(getitem(x, _slice(axis, a, b)) for a, b in zip([0, *ends], [*ends, length], strict=True))
 
 
+@takes_axis
 def tensor_split(input: Tensor, indices_or_sections: Sections, dim: int = 0) -> tuple[Tensor, ...]:
     """Views of so many nearly equal sections along ``dim`` (the first ones are longer), or cut at the indices of a list."""
     only_tensors("tensor_split", input)
@@ -74,6 +76,7 @@ def dsplit(input: Tensor, indices_or_sections: Sections) -> tuple[Tensor, ...]:
     return _evenly("dsplit", input, indices_or_sections, 2, 3)
 
 
+@takes_axis
 def split_with_sizes(x: Tensor, split_sizes: Sequence[int], dim: int = 0) -> tuple[Tensor, ...]:
     """`split` into pieces of these sizes."""
     return split(x, list(split_sizes), dim)
@@ -176,12 +179,14 @@ def _replaced(name: str, x: Tensor, index: tuple[Any, ...], src: Tensor) -> Tens
     return made
 
 
+@takes_axis
 def select_scatter(input: Tensor, src: Tensor, dim: int, index: int) -> Tensor:
     """A copy of ``input`` with ``src`` in place of entry ``index`` of dimension ``dim``."""
     only_tensors("select_scatter", input)
     return _replaced("select_scatter", input, (*(slice(None),) * _axis("select_scatter", dim, input.ndim), index), src)
 
 
+@takes_axis
 def slice_scatter(
     input: Tensor, src: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
 ) -> Tensor:  # fmt: skip

@@ -16,6 +16,7 @@ from ..runtime import dtype as dt
 from ..runtime.errors import DTypeError, ShapeError
 from ..runtime.layout import broadcast_shapes, contiguous_strides, layout_of
 from ..tensor import Tensor, _axis
+from .aliases import takes_axis
 from .arithmetic import add, div, floor_divide, maximum, mul, where
 from .checked_index import checked_index
 from .creation import counted, filled
@@ -96,6 +97,7 @@ def _overwritten(name: str, x: Tensor, places: Tensor, values: Tensor | None) ->
     return tape(_written(name, x, places, given, "last", False), name, _grad_scatter, (x, given), (places,))
 
 
+@takes_axis
 def scatter(input: Tensor, dim: int, index: Tensor, src: Any = None, *, value: Any = None, reduce: str | None = None) -> Tensor:
     """A copy of ``input`` in which, along ``dim``, the element that each entry of ``index`` names is the entry of ``src`` at its place.
 
@@ -127,6 +129,7 @@ def _added(name: str, x: Tensor, places: Tensor, values: Tensor) -> Tensor:
     return tape(_written(name, x, places, values, "add", True), name, _grad_added, (x, values), (places,))
 
 
+@takes_axis
 def scatter_add(input: Tensor, dim: int, index: Tensor, src: Tensor) -> Tensor:
     """A copy of ``input`` to which, along ``dim``, every entry of ``src`` is added where ``index`` says. The same bits in every run."""
     axis = _axis("scatter_add", dim, input.ndim)
@@ -171,6 +174,7 @@ def _reduced(x: Tensor, places: Tensor, values: Tensor, reduce: str, include_sel
     return tape(out, "scatter_reduce", gradient, (x, values), (x, values, places), include_self, keep_output=True)
 
 
+@takes_axis
 def scatter_reduce(input: Tensor, dim: int, index: Tensor, src: Tensor, reduce: str, *, include_self: bool = True) -> Tensor:
     """A copy of ``input`` in which, along ``dim``, the elements that ``index`` names are combined.
 
@@ -284,6 +288,7 @@ def index_copy(input: Tensor, dim: int, index: Tensor, source: Tensor, *, out: A
     return lines.back(_replaced("index_copy", lines.matrix, places, values))
 
 
+@takes_axis
 def index_fill(input: Tensor, dim: int, index: Tensor, value: Any) -> Tensor:
     """A copy of ``input`` in which the entries along ``dim`` that ``index``, a vector, names are ``value``, a number or a 0-d tensor."""
     lines, places, _ = _lines("index_fill", input, dim, index, None, True)

@@ -12,6 +12,7 @@ from ..runtime import dtype as dt
 from ..runtime.errors import DTypeError, ShapeError
 from ..runtime.layout import contiguous_strides, layout_of
 from ..tensor import Tensor, _axis
+from .aliases import takes_axis
 from .arithmetic import maximum, minimum, where
 from .creation import counted
 from .dispatch import only_tensors, same_device, stretching, tape
@@ -108,6 +109,7 @@ def cummin(input: Tensor, dim: int, *, out: Any = None) -> Running:
     return _running("cummin", input, dim, minimum)
 
 
+@takes_axis
 def diff(input: Tensor, n: int = 1, dim: int = -1, prepend: Tensor | None = None, append: Tensor | None = None) -> Tensor:
     """The ``n``-th differences of neighbours along ``dim``, with ``prepend`` and ``append`` put on its ends first."""
     if input.ndim == 0:
@@ -146,12 +148,14 @@ def _strips(name: str, y: Tensor, x: Tensor | None, dx: float | None, dim: int) 
     return pairs * steps / 2, axis
 
 
+@takes_axis
 def trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
     """The area below ``y`` along ``dim`` by the trapezoidal rule, at the places ``x`` or ``dx`` (1) apart."""
     strips, axis = _strips("trapezoid", y, x, dx, dim)
     return sum(strips, axis)
 
 
+@takes_axis
 def cumulative_trapezoid(y: Tensor, x: Tensor | None = None, *, dx: float | None = None, dim: int = -1) -> Tensor:
     """The areas below ``y`` up to each place but the first along ``dim``, by the trapezoidal rule."""
     strips, axis = _strips("cumulative_trapezoid", y, x, dx, dim)

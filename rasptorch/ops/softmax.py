@@ -12,6 +12,7 @@ from ..runtime.command import CommandSpec
 from ..runtime.errors import DTypeError
 from ..runtime.layout import layout_of
 from ..tensor import Tensor, _axis
+from .aliases import takes_axis
 from .dispatch import SpecCache, check_dtype, enqueue, tape
 from .functions import exp, log
 from .precision import in_full_precision
@@ -65,12 +66,14 @@ def _grad_softmax(n: Node, g: Tensor) -> tuple[Tensor]:
     return (y * (g - sum(g * y, n.attributes, True)),)
 
 
+@takes_axis
 @in_full_precision
 def log_softmax(input: Tensor, dim: int = -1, *, dtype: Any = None) -> Tensor:
     """``log(softmax(input))`` along ``dim``, without overflow for any finite input; computed in ``dtype`` if given."""
     return _rows("log_softmax", input if dtype is None else input.to(dtype), dim, _grad_log_softmax)
 
 
+@takes_axis
 @in_full_precision
 def softmax(input: Tensor, dim: int = -1, *, dtype: Any = None) -> Tensor:
     """``exp(input) / sum(exp(input))`` along ``dim``, without overflow for any finite input; computed in ``dtype`` if given."""

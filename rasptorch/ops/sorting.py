@@ -13,6 +13,7 @@ from ..runtime.command import CommandSpec
 from ..runtime.errors import DTypeError, ShapeError
 from ..runtime.layout import layout_of
 from ..tensor import Tensor, _axis
+from .aliases import takes_axis
 from .arithmetic import where
 from .creation import filled
 from .dispatch import SpecCache, check_size, only_tensors, tape
@@ -96,6 +97,7 @@ def sort(input: Tensor, dim: int = -1, descending: bool = False, *, stable: bool
     return Sorted(rows.back(values), cast(rows.back(places), dt.int64))
 
 
+@takes_axis
 def argsort(input: Tensor, dim: int = -1, descending: bool = False, stable: bool = False) -> Tensor:
     """The indices (int64) that put the entries along ``dim`` in order; equal entries keep their order."""
     rows = Rows("argsort", input, dim)

@@ -8,6 +8,7 @@ from typing import Any
 from ..runtime import dtype as dt
 from ..runtime.errors import DTypeError
 from ..tensor import Tensor, axes
+from .aliases import takes_axis
 from .arithmetic import div, power, where
 from .comparison import eq, ne
 from .functions import absolute, sqrt
@@ -68,6 +69,7 @@ def nanmean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any
     return cast(div(total, sum(eq(input, input), dim, keepdim, dtype=dt.int32)), wanted)
 
 
+@takes_axis
 def count_nonzero(input: Tensor, dim: Dim = None) -> Tensor:
     """How many elements over ``dim`` are not zero (int64)."""
     return sum(ne(input, 0) if input.dtype.category else input, dim)

@@ -13,6 +13,7 @@ from ..runtime.command import CommandSpec, Program, step
 from ..runtime.errors import ShapeError
 from ..runtime.layout import Layout, broadcast_shapes, broadcast_strides, contiguous_strides, layout_of
 from ..tensor import Tensor, _axis
+from .aliases import takes_axis
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, tape
 
 _copies = SpecCache()
@@ -199,6 +200,7 @@ def flatten(input: Tensor, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     return reshape(input, *input.shape[:first], math.prod(input.shape[first : last + 1]), *input.shape[last + 1 :])
 
 
+@takes_axis
 def unflatten(input: Tensor, dim: int, sizes: Sequence[int]) -> Tensor:
     """Dimension ``dim`` split into ``sizes``; one of them may be -1."""
     axis = _axis("unflatten", dim, input.ndim)
@@ -262,6 +264,7 @@ def T(x: Tensor) -> Tensor:
     return permute(x, *reversed(range(x.ndim))) if x.ndim > 1 else x
 
 
+@takes_axis
 def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     """Without dimensions of length 1: all of them, or those named that have it."""
     if dim is None:
@@ -276,6 +279,7 @@ def squeeze(input: Tensor, dim: Any = None) -> Tensor:
     )  # fmt: skip
 
 
+@takes_axis
 def unsqueeze(input: Tensor, dim: int) -> Tensor:
     """A new dimension of length 1 before ``dim``."""
     axis = _axis("unsqueeze", dim, input.ndim + 1)
@@ -379,6 +383,7 @@ def copy_into(target: Tensor, source: Tensor) -> None:
     enqueue_into(spec, target, (source,))
 
 
+@takes_axis
 def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     """``length`` entries of dimension ``dim`` from ``start`` on."""
     from .indexing import getitem
@@ -391,6 +396,7 @@ def narrow(input: Tensor, dim: int, start: int, length: int) -> Tensor:
     return getitem(input, (slice(None),) * axis + (slice(start, start + length),))
 
 
+@takes_axis
 def select(input: Tensor, dim: int, index: int) -> Tensor:
     """Entry ``index`` of dimension ``dim``, which disappears."""
     from .indexing import getitem
@@ -417,6 +423,7 @@ def split(tensor: Tensor, split_size_or_sections: int | Sequence[int], dim: int 
     return tuple(out)
 
 
+@takes_axis
 def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     """At most ``chunks`` pieces of equal size along ``dim``; the last may be smaller."""
     if chunks <= 0:
@@ -427,6 +434,7 @@ def chunk(input: Tensor, chunks: int, dim: int = 0) -> tuple[Tensor, ...]:
     return split(input, -(-total // chunks), dim)
 
 
+@takes_axis
 def unbind(input: Tensor, dim: int = 0) -> tuple[Tensor, ...]:
     """Every entry of ``dim`` as a tensor of its own."""
     return tuple(select(input, dim, i) for i in range(input.shape[_axis("unbind", dim, input.ndim)]))
