@@ -11,27 +11,28 @@ from numpy.typing import NDArray
 
 from ..plan.plan import ShaderKernel
 from . import functions
-from .elementwise import Pieces, coarse
+from .elementwise import Pieces, stretches
 from .record import Binding, Runner, Workers
 from .sums import STRETCH
 
 Array = NDArray[Any]
+UNLOCKED = 512  # outer entries from which NumPy lets go of the interpreter while it accumulates
 WIDE = 128  # inner entries from which a call per entry of the axis is quicker than one call for all
 
 
-def _blocks(kernel: ShaderKernel, binding: Binding, driver: Workers, compute: Callable[[Array, Array], None]) -> Runner:
-    """``compute`` on some outer entries at a time, shared out among threads."""
+def _blocks(
+    kernel: ShaderKernel, binding: Binding, driver: Workers, compute: Callable[[Array, Array], None], least: int = 1
+) -> Runner:
+    """``compute`` on outer entries, shared out among threads if there are twice as many as ``least``."""
     outer, length, inner, entries, _ = kernel.attributes
     assert isinstance(outer, int) and isinstance(length, int) and isinstance(inner, int) and isinstance(entries, int)
     x = binding.rows(kernel.inputs[0], (outer, length * inner)).reshape(outer, length, inner)
     out = binding.rows(kernel.outputs[0], (outer, entries * inner)).reshape(outer, entries, inner)
     if not x.size:
         return lambda values: None
-    step = max(1, coarse(x.size) // (length * inner))
-    starts = range(0, outer, step)
-    pieces = Pieces(x.size, len(starts), 4, driver)
-    for number, start in enumerate(starts):
-        part = slice(start, start + step)
+    parts = stretches(outer, x.size, driver.threads if outer >= 2 * least else 1)
+    pieces = Pieces(x.size, len(parts), 4, driver)
+    for number, part in enumerate(parts):
         pieces.add(number, partial(lambda *call: [(compute, call)], x[part], out[part]))
     return lambda values: pieces.run()
 
@@ -51,7 +52,7 @@ def running_sum(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runn
                 part = out[:, start : start + STRETCH]
                 np.add(part, before[:, k : k + 1], out=part)
 
-    return _blocks(kernel, binding, driver, compute)
+    return _blocks(kernel, binding, driver, compute, UNLOCKED)
 
 
 def _add_along(x: Array, out: Array) -> None:

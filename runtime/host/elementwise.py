@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,7 @@ from ..hazards import overlap
 from ..plan.plan import ElementwiseKernel
 from .calls import Call, execute
 from .evaluate import Evaluator, Scalars
+from .helpers import WAKING, bounds
 from .record import Binding, Runner, Workers, error_words
 from .tables import Table
 
@@ -22,7 +25,7 @@ Array = NDArray[Any]
 
 BLOCK = 1 << 16  # elements per piece: few enough for a second-level cache, enough that calling NumPy costs little beside
 PARALLEL = 1 << 18  # elements from which several threads are worth it
-COARSE = 8  # pieces for several threads of what memory is read for once
+PER_STEP = 1e-10  # seconds for an element through one instruction
 KEPT_CALLS = 20_000  # calls of a kernel that are kept from run to run; beyond, they are made anew piece by piece
 
 
@@ -43,9 +46,12 @@ def blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[tuple[Any, ...],
         yield (slice(start, min(start + step, shape[0])),), start * rest
 
 
-def coarse(elements: int) -> int:
-    """Elements per piece where nothing is gained from a cache: few pieces, but the same ones however many threads there are."""
-    return max(-(-elements // COARSE), 2 * BLOCK)
+def stretches(length: int, elements: int, threads: int, step: int = 1) -> list[slice]:
+    """An axis of a domain of so many ``elements``, cut at multiples of ``step`` for threads that read each of them once."""
+    if elements < PARALLEL or length < threads * step:
+        return [slice(0, length)]
+    ends = bounds(length, step, elements * PER_STEP, [0.0, *[WAKING] * (threads - 1)])
+    return [slice(start, end) for start, end in pairwise(ends) if end > start]
 
 
 Piece = Callable[[], Sequence[Call]]
@@ -55,19 +61,25 @@ class Pieces:
     """A kernel's domain cut into pieces that several threads share, each with an evaluator of its own."""
 
     def __init__(self, elements: int, count: int, steps: int, driver: Workers) -> None:
-        self.shares = driver.threads if elements >= PARALLEL and count > 1 else 1
+        self.shares = min(driver.threads, count) if elements >= PARALLEL and count > 1 else 1
+        self._ends = bounds(count, 1, elements * (steps + 1) * PER_STEP, [0.0, *[WAKING] * (self.shares - 1)])[1:-1]
         self._keep = count * (steps + 1) <= KEPT_CALLS
         self._driver = driver
         self._work: list[list[Piece]] = [[] for _ in range(self.shares)]
         self._runs = [partial(_run, work) for work in self._work]
 
     def add(self, number: int, bind: Piece) -> None:
-        """The piece of this number, as the function that binds it; pieces go around the shares."""
+        """The piece of this number, as the function that binds it."""
+        work = self._work[self.share(number)]
         if self._keep:
             calls = bind()
-            self._work[number % self.shares].append(lambda: calls)
+            work.append(lambda: calls)
         else:
-            self._work[number % self.shares].append(bind)
+            work.append(bind)
+
+    def share(self, number: int) -> int:
+        """Which thread computes the piece of this number: each has neighbours, in every kernel about the same ones."""
+        return bisect_right(self._ends, number)
 
     def run(self) -> None:
         self._driver.together(self._runs)
@@ -124,7 +136,7 @@ def apply(
     pieces = Pieces(size, len(boxes), len(program.steps), driver)
     evaluators = [Evaluator(program, scalars, words, shared, arena) for arena in driver.arenas[: pieces.shares]]
     for number, (index, first) in enumerate(boxes):
-        evaluator = evaluators[number % pieces.shares]
+        evaluator = evaluators[pieces.share(number)]
         ins = [x.piece(index) if isinstance(x, Table) else x[index] for x in inputs]
         outs = [x[index] for x in outputs]
         pieces.add(number, partial(_crossing if crossed else Evaluator.bind, evaluator, ins, outs, first))

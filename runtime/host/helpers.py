@@ -18,6 +18,26 @@ from queue import SimpleQueue
 import numpy as np
 
 Part = Callable[[], object]
+WAKING = 30e-6  # seconds until a thread that has been woken begins
+
+
+def bounds(length: int, step: int, work: float, delays: Sequence[float]) -> list[int]:
+    """Where the parts of an axis begin and end, at multiples of ``step``, so that all of them end soon.
+
+    ``work`` is seconds for all parts, of which there is one per entry of ``delays``: seconds until it begins. The first is that of the
+    thread that waits for the others.
+    """
+    tiles, others = -(-length // step), len(delays) - 1
+    if not others or not tiles:
+        return [*[0] * len(delays), length]
+
+    def end(mine: int) -> float:
+        own, last = delays[0] + work * mine / tiles, max(delays[1:]) + work * (tiles - mine) / tiles / others
+        return own if last < own else last + WAKING
+
+    middle = min(max(0, round(tiles * (work / others + max(delays[1:]) - delays[0]) / (work + work / others))), tiles)
+    first = min(range(max(0, middle - 2), min(tiles, middle + 2) + 1), key=end)
+    return [0, *(min(length, (first + round((tiles - first) * k / others)) * step) for k in range(others)), length]
 
 
 class _Handed:

@@ -22,7 +22,7 @@ from .blas import many_threads, one_thread, product, shared_out
 from .calls import Call, execute
 from .elementwise import BLOCK, blocks
 from .evaluate import Evaluator, Scalars
-from .helpers import Part
+from .helpers import WAKING, Part, bounds
 from .record import Binding, Workers, stored_as_computed
 from .scratch import Arena
 from .spinning import Spinning
@@ -31,7 +31,6 @@ from .tiles import Grid, grid, tiled
 Array = NDArray[Any]
 WORTH_SHARING = 4_000_000  # multiplications from which waking a second thread costs less than it saves
 LARGE = 200_000_000  # multiplications of a product that a helper does not finish before the scheduler gives its core to others
-WAKING = 30e-6  # seconds until a thread that has been woken begins
 TOGETHER = 1 << 20  # elements from which several threads compute the epilogue
 PER_CALL, PER_STEP = 5e-6, 1.2e-10  # seconds of an instruction of an epilogue, and for an element through it
 SHALLOW = 256  # depth up to which a product in several parts costs hardly more than in one
@@ -51,25 +50,6 @@ def rate() -> float:
 
 
 openblas_threads = cache(Spinning)
-
-
-def bounds(length: int, step: int, work: float, delays: Sequence[float]) -> list[int]:
-    """Where the parts of an axis begin and end, at multiples of ``step``, so that all of them end soon.
-
-    ``work`` is seconds for all parts, of which there is one per entry of ``delays``: seconds until it begins. The first is that of the
-    thread that waits for the others.
-    """
-    tiles, others = -(-length // step), len(delays) - 1
-    if not others or not tiles:
-        return [*[0] * len(delays), length]
-
-    def end(mine: int) -> float:
-        own, last = delays[0] + work * mine / tiles, max(delays[1:]) + work * (tiles - mine) / tiles / others
-        return own if last < own else last + WAKING
-
-    middle = min(max(0, round(tiles * (work / others + max(delays[1:]) - delays[0]) / (work + work / others))), tiles)
-    first = min(range(max(0, middle - 2), min(tiles, middle + 2) + 1), key=end)
-    return [0, *(min(length, (first + round((tiles - first) * k / others)) * step) for k in range(others)), length]
 
 
 def parts(

@@ -14,7 +14,7 @@ from ..dtype import DType
 from ..plan.plan import ReduceKernel
 from . import functions
 from .calls import Call, execute
-from .elementwise import BLOCK, Pieces, apply, blocks, coarse
+from .elementwise import BLOCK, PARALLEL, Pieces, apply, blocks, stretches
 from .evaluate import Evaluator, Scalars
 from .record import Binding, Runner, Workers, stored_as_computed
 from .sums import STRETCH, sums
@@ -23,6 +23,8 @@ Array = NDArray[Any]
 
 UFUNCS = {"add": np.add, "mul": np.multiply, "maximum": np.maximum, "minimum": np.minimum}
 IDENTITY = {"add": 0, "mul": 1}
+SUMMED = 8  # boxes of a large sum
+ROWS = 64  # rows that BLAS may add up together: what they are together with can be seen in the last bits
 NEAR = 1 << 18  # elements that the cache may still hold
 
 
@@ -53,6 +55,20 @@ def boxes(kernel: ReduceKernel, size: int) -> list[tuple[tuple[Any, ...], list[t
         kept = list(blocks(kernel.kept, size))
         reduced = list(blocks(kernel.reduced, max(1, size // min(math.prod(kernel.kept), size))))
     return [(index, [(i, first * total + start) for i, start in reduced]) for index, first in kept]
+
+
+def wide_boxes(kernel: ReduceKernel, elements: int, threads: int) -> list[tuple[tuple[Any, ...], list[tuple[tuple[Any, ...], int]]]]:
+    """As `boxes`, for values that are read and nothing else: a box for each thread.
+
+    Where sums would be cut there are always the same boxes, so that their bits do not depend on the number of threads.
+    """
+    if _by_rows(kernel) and kernel.kept and kernel.kept[0] >= threads:
+        around, step = elements // kernel.kept[0], ROWS // math.gcd(ROWS, math.prod(kernel.kept[1:]))
+        return [((part,), [((...,), part.start * around)]) for part in stretches(kernel.kept[0], elements, threads, step)]
+    if kernel.combine in ("maximum", "minimum") and kernel.reduced and kernel.reduced[0] >= threads:
+        around = math.prod(kernel.reduced[1:])
+        return [((...,), [((part,), part.start * around) for part in stretches(kernel.reduced[0], elements, threads)])]
+    return boxes(kernel, elements if elements < PARALLEL else max(-(-elements // SUMMED), 1))
 
 
 def _by_rows(kernel: ReduceKernel) -> bool:
@@ -102,7 +118,7 @@ def _pieces(
     computed = bool(program.steps) or not inputs
     elements = math.prod(kernel.kept + kernel.reduced)
     near = computed or elements <= NEAR
-    cut = boxes(kernel, BLOCK if computed else coarse(elements))
+    cut = boxes(kernel, BLOCK) if computed else wide_boxes(kernel, elements, driver.threads)
     parts = len(cut[0][1])
     partial_totals = totals[np.newaxis] if parts == 1 else np.empty((parts, *kernel.kept), dtype)
     pieces = Pieces(elements, len(cut) * parts, len(program.steps), driver)
@@ -111,7 +127,7 @@ def _pieces(
     kept_axes, reduced_axes = len(kernel.kept), len(kernel.reduced)
     for index, rest in cut:
         for part, (within, start) in enumerate(rest):
-            share = number % pieces.shares
+            share = pieces.share(number)
             full = (*_filled(index, kept_axes), *_filled(within, reduced_axes), ...)
             into = partial_totals[part, *_filled(index, kept_axes), ...]
             ins = [x[full] for x in inputs]  # an ellipsis in it: without, what is 0-d would be copied

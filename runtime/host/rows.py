@@ -62,7 +62,7 @@ def rows(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
     starts = range(0, lines, step)
     pieces = Pieces(lines * columns, len(starts), STEPS, driver)
     for number, start in enumerate(starts):
-        arena, part = driver.arenas[number % pieces.shares], slice(start, start + step)
+        arena, part = driver.arenas[pieces.share(number)], slice(start, start + step)
         pieces.add(number, partial(_calls, arena, compute, source.dtype, x[part], target.dtype, out[part]))
     return lambda values: pieces.run()
 
