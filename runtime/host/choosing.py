@@ -7,6 +7,7 @@ take NumPy three times as long as those of two arrays, so the scalar is written 
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cache
 from typing import Any, Final
 
 import numpy as np
@@ -71,6 +72,20 @@ def extreme(ufunc: np.ufunc, x: Array, y: Array, out: Array, take: Take) -> list
         beside = row[: part.shape[-1]]
         calls.append((_apply, (ufunc, beside, part, into) if first else (ufunc, part, beside, into)))
     return calls
+
+
+def relu(x: Array, out: Array) -> list[Call]:
+    """``maximum`` of zero and ``x``."""
+    zero = np.zeros((), out.dtype)
+    cut = _rows(x, out) if out.size >= FEW else None
+    if cut is None:
+        return [(_apply, (np.maximum, zero, x, out))]
+    return [(_apply, (np.maximum, _zeros(out.dtype)[: part.shape[-1]], part, into)) for part, into in cut]
+
+
+@cache
+def _zeros(dtype: np.dtype[Any]) -> Array:
+    return np.zeros(4 * ROW, dtype)
 
 
 def _rows(x: Array, out: Array) -> list[tuple[Array, Array]] | None:

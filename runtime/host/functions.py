@@ -26,7 +26,7 @@ from ..dtype import DType, bfloat16_bits
 from ..errors import DTypeError
 from ..opcodes import OPCODES
 from .calls import Call, execute
-from .choosing import Take, extreme, where
+from .choosing import Take, extreme, relu, where
 from .erf import erf
 from .philox import philox
 
@@ -136,15 +136,14 @@ def choosing(opcode: str, arguments: Sequence[Array], out: Array, take: Take) ->
     if opcode == "where":
         condition, yes, no = arguments
         return where(condition, yes, no, out, take)
+    if opcode == "relu":
+        return relu(arguments[0], out)
     ufunc = _EXTREMES.get(opcode)
-    if ufunc is None:
-        return None
-    *first, second = arguments
-    return extreme(ufunc, first[0] if first else np.zeros((), out.dtype), second, out, take)  # relu's zero comes first
+    return extreme(ufunc, arguments[0], arguments[1], out, take) if ufunc is not None else None
 
 
-_EXTREMES: Final = {"maximum": np.maximum, "minimum": np.minimum, "relu": np.maximum}
-_CHOOSING: Final = frozenset({"where", *_EXTREMES})
+_EXTREMES: Final = {"maximum": np.maximum, "minimum": np.minimum}
+_CHOOSING: Final = frozenset({"where", "relu", *_EXTREMES})
 
 
 def _at_once(opcode: str, *arguments: Array) -> None:
