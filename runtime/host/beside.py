@@ -15,18 +15,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..plan.convolution import ConvKernel
 from ..plan.plan import Kernel
 from .blas import shared_out
 from .calls import Call, execute
 from .helpers import Part
 from .matmul import LARGE, WORTH_SHARING, Product
-from .record import Binding, Runner, Workers
+from .record import Binding, Runner, Workers, estimated_seconds
 
 Array = NDArray[Any]
 WORTH_BESIDE = 2_500_000  # multiplications from which a product is worth a thread of its own
 ALIKE = 1.25  # times as much work, up to which two products have as many threads each
 SMALL = 10e-6  # about how many seconds a small kernel takes
+BRIEF = 1e-4  # estimated seconds up to which a kernel is small: it is not shared out, whatever it does
 AHEAD = 6  # kernels among which a second product is looked for
 
 
@@ -84,7 +84,7 @@ def paired(kernels: Sequence[Kernel], runners: Sequence[Runner], binding: Bindin
     made, at, alone = list[Runner](), 0, 0  # how many at the end of ``made`` are single small kernels, just before the one at ``at``
     while at < len(runners):
         first = runners[at]
-        if not isinstance(first, Product) or first.work < WORTH_BESIDE:
+        if not isinstance(first, Product) or not WORTH_BESIDE <= first.work < LARGE:
             made.append(first)
             alone, at = alone + 1, at + 1
             continue
@@ -112,14 +112,17 @@ def _partner(first: Product, kernels: Sequence[Kernel], following: Sequence[Runn
 
 
 def _free(first: Product, second: Product | None, earlier: Sequence[Kernel], most: int, binding: Binding) -> int:
-    """How many of the kernels just before can be computed beside the products."""
-    if first.work >= LARGE or (second is None and first.needs() is None):
+    """How many of the kernels just before can be computed beside the products.
+
+    Only those that are small, which one thread computes in memory that it has to itself.
+    """
+    if first.needs() is None:
         return 0
     reads, writes = ([binding.bytes(access) for access in accesses] for accesses in (first.kernel.reads(), first.kernel.writes()))
     needed = second.needs() if second is not None else None
     for number in range(most):
         kernel = earlier[-1 - number]
-        if isinstance(kernel, ConvKernel) or (needed is not None and _touches(kernel, *needed, binding)):
+        if estimated_seconds(kernel) > BRIEF or (needed is not None and _touches(kernel, *needed, binding)):
             return number
         if any(_touches(kernel, reads, into, binding) for into in writes):
             return number

@@ -86,6 +86,12 @@ def shared_out() -> bool:
     return found() is not None
 
 
+def depth() -> int:
+    """Terms of a sum that are added up in one call."""
+    library = found()
+    return _LEAST_DEPTH if library is None else library.depth
+
+
 class _OneThread:
     """BLAS calls inside, of any thread, use the calling thread only. The number of threads comes back afterwards."""
 

@@ -18,7 +18,7 @@ from ..dtype import DType, float32
 from ..plan.lower import rounded
 from ..plan.plan import MatmulKernel
 from . import functions
-from .blas import many_threads, one_thread, product, shared_out
+from .blas import depth, many_threads, one_thread, product, shared_out
 from .calls import Call, execute
 from .elementwise import BLOCK, blocks
 from .evaluate import Evaluator, Scalars
@@ -26,7 +26,7 @@ from .helpers import WAKING, Part, bounds
 from .record import Binding, Workers, stored_as_computed
 from .scratch import Arena
 from .spinning import Spinning
-from .tiles import Grid, grid, tiled
+from .tiles import SMALL, Grid, grid, tiled
 
 Array = NDArray[Any]
 WORTH_SHARING = 4_000_000  # multiplications from which waking a second thread costs less than it saves
@@ -126,13 +126,27 @@ class Product:
     def _bound(self, arena: Arena) -> _Bound:
         return _Bound(self.kernel, self._binding, None if self._plain else self._epilogue, self.scalars, arena)
 
+    def _shares(self, most: int, tile: Grid | None) -> int:
+        """How many threads may share it out, ``most`` at most.
+
+        Without tiles no part may be small enough for OpenBLAS to compute it in another way than it would the whole: bits would tell.
+        """
+        if not shared_out() or self._numbered:
+            return 1
+        kernel = self.kernel
+        if tile is not None or (kernel.batch and kernel.batch[0] >= most):
+            return most
+        terms = kernel.depth / max(1, -(-kernel.depth // depth()))
+        return min(most, max(1, int(kernel.rows * kernel.columns * terms / (1.5 * SMALL))))
+
     def cut(self, arenas: Sequence[Arena], busy: float = 0.0) -> tuple[list[Part], list[Call]]:
         """Parts for as many threads as there are ``arenas``, or fewer, and what is to be called after all of them.
 
         The first thread is ``busy`` with something else for so many seconds.
         """
-        kernel, shares = self.kernel, len(arenas) if shared_out() and not self._numbered else 1
-        bound, delays = self._bound(arenas[0]), [busy, *[WAKING] * (shares - 1)]
+        kernel, bound = self.kernel, self._bound(arenas[0])
+        shares = self._shares(len(arenas), bound.tile)
+        delays = [busy, *[WAKING] * (shares - 1)]
         if shares == 1 or self._plain or math.prod(bound.shape) >= TOGETHER:
             made = parts(kernel, delays, bound.tile, near=not (self._plain or self._numbered))
             return [partial(execute, bound.calls(share, own)) for share, own in zip(made, arenas, strict=False)], []
@@ -145,7 +159,7 @@ class Product:
     def unfinished(self, arenas: Sequence[Arena]) -> tuple[list[Part], list[Call]]:
         """Parts for as many threads as there are ``arenas``, which all have to wake, and then the epilogue of all."""
         bound = self._bound(arenas[0])
-        made = parts(self.kernel, [WAKING] * len(arenas), bound.tile)
+        made = parts(self.kernel, [WAKING] * self._shares(len(arenas), bound.tile), bound.tile)
         return [partial(execute, bound.products(share)) for share in made], bound.epilogue((...,), bound.whole, arenas[0])
 
 

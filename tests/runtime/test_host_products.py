@@ -60,7 +60,7 @@ def test_what_blas_does_not_take_is_left_to_numpy() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "depth", "columns"),
-    [(300, 700, 120), (64, 784, 512), (64, 1000, 512), (900, 64, 300), (256, 256, 256), (130, 333, 517), (16, 799, 2000), (2000, 40, 17)],
+    [(300, 700, 120), (64, 784, 512), (64, 1000, 512), (900, 64, 300), (256, 256, 256), (130, 333, 517), (16, 799, 2000), (2000, 40, 17), (440, 1945, 6), (19, 993, 373)],
 )
 def test_bits_do_not_depend_on_how_many_threads_share_a_product(
     rows: int, depth: int, columns: int, monkeypatch: pytest.MonkeyPatch
@@ -70,7 +70,7 @@ def test_bits_do_not_depend_on_how_many_threads_share_a_product(
     shapes = (rows, depth), (depth, columns), (depth, rows), (columns, depth), (columns,)
     arrays = [rng.standard_normal(s).astype(np.float32) for s in shapes]
     seen = []
-    for threads, together in ((1, 1 << 20), (2, 1 << 20), (2, 1), (3, 1 << 20), (7, 1)):
+    for threads, together in ((1, 1 << 20), (2, 1 << 20), (2, 1), (3, 1 << 20), (4, 1 << 20), (7, 1)):
         monkeypatch.setattr(matmul, "TOGETHER", together)
         with settings.override(host_threads=threads):
             device = Device(f"cpu on {threads} threads", HostDriver())

@@ -231,9 +231,9 @@ def pairs(monkeypatch: pytest.MonkeyPatch) -> list[beside.Beside]:
     return made
 
 
-def trained(name: str) -> list[np.ndarray]:
+def trained(name: str, threads: int) -> list[np.ndarray]:
     """Parameters and gradients after some steps, on a device of its own."""
-    with settings.override(host_threads=2):
+    with settings.override(host_threads=threads):
         device = Device(name, HostDriver())
     rt.manual_seed(0)
     model = nn.Sequential(*(nn.Sequential(nn.Linear(67, 67), nn.Tanh()) for _ in range(3))).to(device)
@@ -248,11 +248,12 @@ def trained(name: str) -> list[np.ndarray]:
     return made
 
 
-def test_gradients_side_by_side_are_the_same_bits(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("threads", [2, 4, 5])
+def test_gradients_side_by_side_are_the_same_bits(threads: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The new weight may not be written before the input's gradient has been computed with the old one."""
-    expected = trained("cpu, one after the other")
+    expected = trained("cpu, one after the other", 1)
     made = pairs(monkeypatch)
-    got = trained("cpu, side by side")
+    got = trained("cpu, side by side", threads)
     assert len(made) >= 2
     for a, b in zip(expected, got, strict=True):
         np.testing.assert_array_equal(a, b)
