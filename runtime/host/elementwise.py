@@ -25,7 +25,7 @@ Array = NDArray[Any]
 
 BLOCK = 1 << 16  # elements per piece: few enough for a second-level cache, enough that calling NumPy costs little beside
 PARALLEL = 1 << 18  # elements from which several threads are worth it
-PER_STEP = 1e-10  # seconds for an element through one instruction
+PER_STEP, PER_READ = 1e-10, 1.6e-10  # seconds for an element through one instruction, and from memory
 KEPT_CALLS = 20_000  # calls of a kernel that are kept from run to run; beyond, they are made anew piece by piece
 
 
@@ -50,7 +50,7 @@ def stretches(length: int, elements: int, threads: int, step: int = 1) -> list[s
     """An axis of a domain of so many ``elements``, cut at multiples of ``step`` for threads that read each of them once."""
     if elements < PARALLEL or length < threads * step:
         return [slice(0, length)]
-    ends = bounds(length, step, elements * PER_STEP, [0.0, *[WAKING] * (threads - 1)])
+    ends = bounds(length, step, elements * PER_READ, [0.0, *[WAKING] * (threads - 1)])
     return [slice(start, end) for start, end in pairwise(ends) if end > start]
 
 
@@ -62,7 +62,7 @@ class Pieces:
 
     def __init__(self, elements: int, count: int, steps: int, driver: Workers) -> None:
         self.shares = min(driver.threads, count) if elements >= PARALLEL and count > 1 else 1
-        self._ends = bounds(count, 1, elements * (steps + 1) * PER_STEP, [0.0, *[WAKING] * (self.shares - 1)])[1:-1]
+        self._ends = bounds(count, 1, elements * (PER_READ + steps * PER_STEP), [0.0, *[WAKING] * (self.shares - 1)])[1:-1]
         self._keep = count * (steps + 1) <= KEPT_CALLS
         self._driver = driver
         self._work: list[list[Piece]] = [[] for _ in range(self.shares)]
