@@ -6,15 +6,20 @@ The gradient of each of the three is made of the other two, so gradients of grad
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache, reduce
 
+from ..autograd.mode import no_grad
 from ..autograd.node import Node
+from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec, Program, step
 from ..runtime.dtype import DType
 from ..runtime.errors import DTypeError
 from ..runtime.layout import Layout, Shape, layout_of
-from ..runtime.plan.convolution import ConvAxis
+from ..runtime.plan.convolution import ConvAxis, Piece, pieces
 from ..tensor import Tensor
+from .arithmetic import add
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, same_device, tape
+from .views import cast
 
 Pair = tuple[int, int]
 _specs = SpecCache()
@@ -74,7 +79,28 @@ def _run(role: str, geometry: Geometry, source: Tensor, weight: Tensor, shape: S
     spec = _specs.get(key)
     if spec is None:
         spec = _specs.put(key, _spec(role, geometry, source.layout, weight.layout, shape))
-    return enqueue(spec, (source, weight)) if spec.inputs else enqueue(spec, (), (0,))
+    if not spec.inputs:
+        return enqueue(spec, (), (0,))
+    return enqueue(spec, (source, weight)) if len(_pieces(spec)) == 1 else _long(role, geometry, source, weight, shape)
+
+
+@lru_cache(4096)
+def _pieces(spec: CommandSpec) -> tuple[Piece, ...]:
+    return tuple(pieces(spec, spec.outputs[0].device.driver.traits))
+
+
+def _long(role: str, geometry: Geometry, source: Tensor, weight: Tensor, shape: Shape) -> Tensor:
+    """The same where sums are too long for the loops of a software device: in pieces, in float32 where the operands have 16 bits."""
+    with no_grad():
+        dtype, wide = source.dtype, dt.float64 if source.dtype is dt.float64 else dt.float32
+        source, weight = cast(source.detach(), wide), cast(weight.detach(), wide)
+        key = (role, geometry, source.layout, weight.layout, shape)
+        spec = _specs.get(key) or _specs.put(key, _spec(role, geometry, source.layout, weight.layout, shape))
+        stream, parts = spec.outputs[0].device.stream(), []
+        for part, start, begin in _pieces(spec):
+            (made,) = stream.enqueue(part, [(source.storage.slot, source.offset + start), (weight.storage.slot, weight.offset + begin)])
+            parts.append(Tensor._make(made, 0, part.outputs[0]))
+        return cast(reduce(add, parts), dtype)
 
 
 def _spec(role: str, geometry: Geometry, source: Layout, weight: Layout, shape: Shape) -> CommandSpec:

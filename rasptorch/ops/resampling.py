@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
+from ..autograd.mode import no_grad
 from ..autograd.node import Node
+from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec
 from ..runtime.errors import DTypeError
-from ..runtime.layout import layout_of
-from ..runtime.plan.resampling import Resampling
+from ..runtime.layout import Layout, layout_of
+from ..runtime.plan.resampling import TERMS, Resampling
 from ..tensor import Tensor
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, tape
+from .reduction import sum
+from .views import cast
 
 _specs = SpecCache()
 
@@ -32,12 +36,26 @@ def _run(x: Tensor, axis: int, how: Resampling) -> Tensor:
         if not x.dtype.is_floating_point:
             raise DTypeError(f"interpolate is not defined for {x.dtype.name}; convert with .to(rasptorch.float32)")
         check_dtype("interpolate", layout.device, x.dtype)
-        n = how.source if how.adjoint else how.target
-        out = layout_of(layout.device, x.dtype, (*x.shape[:axis], n, *x.shape[axis + 1 :]))
+        spec = _specs.put(key, _spec(layout, axis, how))
+    out = enqueue(spec, (x,))
+    if len(out.shape) > x.ndim:
+        with no_grad():
+            out = cast(sum(out, 0), x.dtype)
+    return tape(out, "resample", _grad_resample, (source,), (), (axis, how))
+
+
+def _spec(layout: Layout, axis: int, how: Resampling) -> CommandSpec:
+    """Where an element takes very many places, an invocation walks some of them, and the output has a first dimension to add up."""
+    shape = (*layout.shape[:axis], how.source if how.adjoint else how.target, *layout.shape[axis + 1 :])
+    out = layout_of(layout.device, layout.dtype, shape)
+    check_size("interpolate", out)
+    if layout.device.driver.traits.kind != "host" and how.longest > TERMS:
+        how = replace(how, shares=-(-how.longest // TERMS))
+        wide = dt.float64 if layout.dtype is dt.float64 else dt.float32
+        out = layout_of(layout.device, wide, (how.shares, *shape))
         check_size("interpolate", out)
-        work = 16 * max(layout.numel, out.numel)
-        spec = _specs.put(key, CommandSpec("shader", "resample", (layout,), (out,), None, ("resample", work, how)))
-    return tape(enqueue(spec, (x,)), "resample", _grad_resample, (source,), (), (axis, how))
+    work = 16 * max(layout.numel, out.numel)
+    return CommandSpec("shader", "resample", (layout,), (out,), None, ("resample", work, how))
 
 
 def _grad_resample(n: Node, g: Tensor) -> tuple[Tensor]:

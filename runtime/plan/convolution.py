@@ -13,18 +13,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ..command import CommandSpec, Program
 from ..driver import Traits
 from ..dtype import DType, bfloat16, float16, float32
 from ..hazards import Access
-from ..layout import Shape
+from ..layout import Layout, Shape, layout_of
 from .plan import Kernel, Operand
 
 TERMS = 4096  # products that one invocation adds up, about: keeps the rounding error of long sums small
 SHARE_FROM = 2048  # products from which several invocations share a sum where the device has more of them than there are sums
 SHARE_LEAST = 64  # products per invocation then
+UNROLLED = 4  # channels at a time, or all of them where there are no more
+TURNS = 61_440  # of an invocation's loops: software devices cut them off after 65,535
 PARTIAL = 8 << 20  # bytes of partial sums past which no more invocations share
 
 
@@ -135,6 +137,54 @@ def splits_of(spec: CommandSpec, traits: Traits) -> int:
         enough = max(enough, min(-(-traits.parallelism // invocations), terms // SHARE_LEAST))
     most = max(1, PARTIAL // max(out.numel * 4, 1), -(-terms // (16 * TERMS)))
     return max(1, min(enough, taps, most))
+
+
+def turns_of(spec: CommandSpec, traits: Traits) -> int:
+    """How often the loops of one invocation turn around: over the taps that it meets, and over the channels in each of those."""
+    axes, depth = attributes_of(spec)[2], spec.inputs[0].shape[2]
+    taps = math.prod(-(-axis.taps // axis.skip) for axis in axes)
+    inner = 0 if depth <= UNROLLED else depth // unrolled(depth)
+    return -(-taps // splits_of(spec, traits)) * (1 + inner)
+
+
+def unrolled(depth: int) -> int:
+    """How many channels are added up in one turn."""
+    return depth if depth <= UNROLLED else next(n for n in (UNROLLED, 2, 1) if depth % n == 0)
+
+
+Piece = tuple[CommandSpec, int, int]  # and how far from where they began the source and the weight begin
+
+
+def pieces(spec: CommandSpec, traits: Traits) -> list[Piece]:
+    """Convolutions that add up to this one: one, or where a software device would leave its loops too early, halves of halves."""
+    if traits.kind != "software" or turns_of(spec, traits) <= TURNS:
+        return [(spec, 0, 0)]
+    lengths = [spec.inputs[0].shape[2], *(axis.taps for axis in attributes_of(spec)[2])]
+    axis = lengths.index(max(lengths))
+    middle = lengths[axis] // 2
+    middle -= middle % UNROLLED if middle > UNROLLED else 0
+    made = []
+    for start, length in ((0, middle), (middle, lengths[axis] - middle)):
+        half, *begins = _piece(spec, axis, start, length)
+        made += [(part, begins[0] + x, begins[1] + w) for part, x, w in pieces(half, traits)]
+    return made
+
+
+def _piece(spec: CommandSpec, axis: int, start: int, length: int) -> Piece:
+    """Some of the channels (``axis`` 0) or of the taps of a spatial axis (1, 2)."""
+    (source, weight), (swapped, groups, axes) = spec.inputs, attributes_of(spec)
+    if axis:
+        axes_ = list(axes)
+        axes_[axis - 1] = replace(axes[axis - 1], taps=length, origin=axes[axis - 1].origin + start * axes[axis - 1].step)
+        axes = (axes_[0], axes_[1])
+    inputs = (source if axis else _some(source, 2, length)), _some(weight, axis + 2, length)
+    begins = (0 if axis else start * source.strides[2]), start * weight.strides[axis + 2]
+    return (CommandSpec(spec.kind, spec.name, inputs, spec.outputs, None, (swapped, groups, axes)), *begins)
+
+
+def _some(layout: Layout, axis: int, length: int) -> Layout:
+    shape = (*layout.shape[:axis], length, *layout.shape[axis + 1 :])
+    return layout_of(layout.device, layout.dtype, shape, layout.strides)
 
 
 def attributes_of(spec: CommandSpec) -> tuple[bool, int, tuple[ConvAxis, ConvAxis]]:

@@ -13,7 +13,7 @@ from ..command import Program
 from ..division import division
 from ..driver import Traits
 from ..dtype import DType
-from ..plan.convolution import ConvAxis, ConvKernel
+from ..plan.convolution import UNROLLED, ConvAxis, ConvKernel, unrolled
 from . import convolution_tiles
 from .access import Abilities
 from .convolution_tiles import PIXELS, ConvTile
@@ -22,7 +22,6 @@ from .operands import aliased, bindings_of, reads_texels, texel_format
 from .parameters import Parameters
 
 FEW, FEW_GROUPS = 256, 8  # invocations, and workgroups of a software device, below which tiles are made smaller
-UNROLLED = 4  # channels at a time
 TALL, LARGE = 16, 1 << 23  # output channels per invocation of a software device, for convolutions of so many products
 SIGN = 0xFFFFFFFF
 
@@ -51,7 +50,7 @@ def key_of(kernel: ConvKernel, traits: Traits) -> ConvKey:
     bindings = bindings_of(kernel, [k for k, f in enumerate(formats) if f != NO_FORMAT])
     depth, fixed = kernel.depth, kernel.depth if kernel.depth <= UNROLLED else 0
     tile = ConvTile(
-        _height(kernel, local, software), fixed or next(n for n in (UNROLLED, 2, 1) if depth % n == 0), bool(fixed),
+        _height(kernel, local, software), unrolled(depth), bool(fixed),
         not all(axis.inside() for axis in kernel.axes), any(axis.divisor > 1 for axis in kernel.axes), kernel.swapped,
         kernel.splits > 1,
     )  # fmt: skip

@@ -14,7 +14,7 @@ from ..division import division
 from ..driver import Traits
 from ..dtype import DType
 from ..plan.plan import ShaderKernel
-from ..plan.resampling import AREA, CORNERS, CUBIC, CUBIC_CORNERS, CURVE, LINEAR, NEAREST_EXACT, WEIGHED, Resampling
+from ..plan.resampling import AREA, CORNERS, CUBIC_CORNERS, CUBICS, CURVE, LINEAR, MARGIN, NEAREST_EXACT, WEIGHED, Resampling
 from . import functions
 from .access import Abilities
 from .descriptors import NO_FORMAT
@@ -27,7 +27,6 @@ from .spirv_numbers import Ext
 from .values import Value
 
 LOCAL = 64
-MARGIN = 2  # target places more than the scale says: it is rounded
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +36,7 @@ class ResampleKey:
     dtype: DType
     mode: str
     adjoint: bool
+    shared: bool
     bindings: tuple[int, ...]
     formats: tuple[int, ...]
 
@@ -52,15 +52,25 @@ def computed(dtype: DType, mode: str) -> DType:
     return dt.float64 if dtype is dt.float64 and mode in WEIGHED else dt.float32
 
 
+def partial(dtype: DType) -> DType:
+    """What the sums of shares are kept in."""
+    return dt.float64 if dtype is dt.float64 else dt.float32
+
+
 def key_of(kernel: ShaderKernel, traits: Traits) -> ResampleKey:
     how, source = resampling_of(kernel), kernel.inputs[0]
     format_ = texel_format(source, False, traits) if reads_texels(traits) else NO_FORMAT
-    return ResampleKey(source.dtype, how.mode, how.adjoint, bindings_of(kernel, [0] if format_ != NO_FORMAT else []), (format_,))
+    bindings = bindings_of(kernel, [0] if format_ != NO_FORMAT else [])
+    return ResampleKey(source.dtype, how.mode, how.adjoint, how.shares > 1, bindings, (format_,))
+
+
+def _elements(how: Resampling) -> int:
+    return how.outer * how.inner * (how.source if how.adjoint else how.target)
 
 
 def invocations(kernel: ShaderKernel, key: ResampleKey) -> int:
     how = resampling_of(kernel)
-    return how.outer * how.inner * (how.source if how.adjoint else how.target)
+    return _elements(how) * how.shares
 
 
 def parameters_of(kernel: ShaderKernel, key: ResampleKey, starts: list[int]) -> Parameters:
@@ -68,8 +78,36 @@ def parameters_of(kernel: ShaderKernel, key: ResampleKey, starts: list[int]) -> 
     made = Parameters()
     made.add(invocations(kernel, key), *starts, how.inner, how.source, how.target)
     made.add(*division(how.inner), *division(how.source if how.adjoint else how.target))
+    if key.shared:
+        made.add(how.share, how.shares - 1, *division(_elements(how)))
     made.add(*scalar_words(how.scale, computed(key.dtype, key.mode)))
     return made
+
+
+class Part:
+    """Which of the places that an element takes this invocation walks: all of them, unless they are shared."""
+
+    def __init__(self, m: Module, words: Words | None) -> None:
+        self._m = m
+        self._number: int | None = None
+        if words is not None:
+            self._size, self._last = words.take(2)
+            self._elements = words.take(DIVISION)
+
+    def enter(self, number: int) -> int:
+        """The element's number, of the invocation's."""
+        self._number, element = divided(self._m, number, self._elements)
+        return element
+
+    def of(self, begin: int, end: int) -> tuple[int, int]:
+        """This one's part of the places from ``begin`` to before ``end``; the last one's reaches to the end whatever the sizes."""
+        if self._number is None:
+            return begin, end
+        m = self._m
+        first = m.add(begin, m.mul(self._number, self._size))
+        after = m.add(first, self._size)
+        whole = m.op(Op.LogicalOr, m.bool, m.op(Op.IEqual, m.bool, self._number, self._last), m.op(Op.ULessThan, m.bool, end, after))
+        return first, m.select(whole, end, after)
 
 
 class Shares:
@@ -131,7 +169,7 @@ class Shares:
         else:
             scale = self._scale.convert(m.f32)
             ratio = 1.0 / (scale < 1e-30).select(1e-30, scale)
-        reach = 2.0 if self._mode in (CUBIC, CUBIC_CORNERS) else 1.0
+        reach = 2.0 if self._mode in CUBICS else 1.0
         low = (at - reach) * ratio - MARGIN
         high = (at + (reach + 1.0)) * ratio + (MARGIN + 1)
         low = (low < 0.0).select(0.0, low)
@@ -144,16 +182,17 @@ def emit(key: ResampleKey, abilities: Abilities) -> bytes:
     """The shader. Bindings: values in, values out."""
     m = Module(local_size=LOCAL, preserve_nan=abilities.preserve_nan)
     texels = [0] if key.formats[0] != NO_FORMAT else []
-    tensors = tensors_of(m, [key.dtype] * 2, key.bindings, 1, abilities, False, (), texels)
+    tensors = tensors_of(m, [key.dtype, partial(key.dtype) if key.shared else key.dtype], key.bindings, 1, abilities, False, (), texels)
     words = Words(m, 1)
     start_in, start_out, inner, source, target = words.take(5)
     by_inner, by_length = words.take(DIVISION), words.take(DIVISION)
+    part = Part(m, words if key.shared else None)
     compute = computed(key.dtype, key.mode)
     shares = Shares(m, key, source, target, Value(m, load_scalar(m, words.at, compute, int64=abilities.int64)))
     number = m.invocation()
     register = functions.register_type(m, key.dtype)
     with m.if_(m.op(Op.ULessThan, m.bool, number, m.param(0))):
-        rest, along = divided(m, number, by_inner)
+        rest, along = divided(m, part.enter(number) if key.shared else number, by_inner)
         item, place = divided(m, rest, by_length)
         length = target if key.adjoint else source
         base = m.add(m.add(start_in, along), m.mul(item, m.mul(length, inner)))
@@ -163,28 +202,28 @@ def emit(key: ResampleKey, abilities: Abilities) -> bytes:
 
         total = m.variable(register, m.const(register, 0))
         if key.adjoint:
-            low, high = shares.candidates(place)
-            with m.loop(low, high, m.u(1)) as candidate:
+            with m.loop(*part.of(*shares.candidates(place)), m.u(1)) as candidate:
                 _come_back(m, key.mode, shares, place, candidate, load, total)
-        elif key.mode in (CUBIC, CUBIC_CORNERS):
+        elif key.mode in CUBICS:
             for at, share in shares.taps(place):
                 _add(m, total, load(at.id) * share)
         elif key.mode == AREA:
             first, count, weights = shares.of(place)
             assert isinstance(weights, Value)
-            with m.loop(m.u(0), count.id, m.u(1)) as k:
+            with m.loop(*part.of(m.u(0), count.id), m.u(1)) as k:
                 _add(m, total, load(m.add(first.id, k)))
             m.set(total, (Value(m, m.get(total)) / weights).id)
         else:
             first, count, weights = shares.of(place)
             m.set(total, _taken(m, load, first, count, weights).id)
-        tensors[1].store(m.add(start_out, number), functions.round_to(m, key.dtype, m.get(total)))
+        result = m.get(total) if key.shared else functions.round_to(m, key.dtype, m.get(total))
+        tensors[1].store(m.add(start_out, number), result)
     return m.finish()
 
 
 def _come_back(m: Module, mode: str, shares: Shares, place: int, candidate: int, load: Callable[[int], Value], total: int) -> None:
     """Add what target place ``candidate`` took of source place ``place``."""
-    if mode in (CUBIC, CUBIC_CORNERS):
+    if mode in CUBICS:
         taken = [(at.equals(Value(m, place))).select(weight, 0.0) for at, weight in shares.taps(candidate)]
         _add(m, total, load(candidate) * (taken[0] + taken[1] + taken[2] + taken[3]))
         return
