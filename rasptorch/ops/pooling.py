@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from ..autograd.mode import no_grad
 from ..autograd.node import Node
 from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec
@@ -12,6 +13,10 @@ from ..runtime.layout import Shape, layout_of
 from ..runtime.plan.pooling import Windows
 from ..tensor import Tensor
 from .dispatch import SpecCache, check_dtype, enqueue, tape
+from .gathering import place_sums
+from .views import reshape
+
+SHARING = 1024  # windows that one input asks for what comes back; where more see it, what comes back is sorted by where it goes
 
 _specs = SpecCache()
 
@@ -48,7 +53,12 @@ def _grad_largest(n: Node, g: Tensor) -> tuple[Tensor]:
 
 def _returned(g: Tensor, index: Tensor, windows: Windows, shape: Shape) -> Tensor:
     """Each value of ``g`` added to where its window's largest value was."""
-    out = enqueue(_spec("max_pool_back", windows, g, shape), (g, index))
+    if math.prod(windows.sharing) > SHARING:
+        outputs, inputs = (windows.planes, math.prod(windows.outputs)), (windows.planes, math.prod(windows.inputs))
+        with no_grad():
+            out = reshape(place_sums(reshape(g.detach(), outputs), 1, reshape(index, outputs), inputs), shape)
+    else:
+        out = enqueue(_spec("max_pool_back", windows, g, shape), (g, index))
     return tape(out, "max_pool_back", _grad_returned, (g,), (index,), (windows, g.shape))
 
 

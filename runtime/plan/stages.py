@@ -7,6 +7,7 @@ The host's driver has one kernel for each of these commands.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 
 from .. import dtype as dt
@@ -14,6 +15,7 @@ from ..driver import Traits
 from ..dtype import DType
 from ..hazards import Access
 from .plan import Kernel, Operand, ShaderKernel
+from .pooling import Windows
 
 RANKED = 64  # entries up to which each one counts those that come before it
 FEW = 16  # entries that an invocation keeps in registers
@@ -195,8 +197,23 @@ def _put(stages: Stages, command: ShaderKernel) -> None:
         stages.kernels.append(command)
 
 
+# -- windows ------------------------------------------------------------------------------------------------------
+def _max_pool(stages: Stages, command: ShaderKernel) -> None:
+    """Shares of a long window are looked at by themselves; then what they found."""
+    (windows,) = command.attributes
+    assert isinstance(windows, Windows)
+    shares, count = windows.shares(stages.traits.parallelism), windows.planes * math.prod(windows.outputs)
+    if shares == 1:
+        stages.kernels.append(command)
+        return
+    found = [stages.room(shares * count, command.inputs[0].dtype), stages.room(shares * count)]
+    stages.add("max_pool_share", command.work, command.inputs, found, windows, shares)
+    stages.add("max_pool_join", 2 * shares * count, found, command.outputs, windows, shares)
+
+
 EXPANSIONS: dict[str, Callable[[Stages, ShaderKernel], None]] = {
     "combine_into": _combine_into,
+    "max_pool": _max_pool,
     "put": _put,
     "sort": _sort,
     "sum_into": _sum_into,

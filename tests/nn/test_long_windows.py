@@ -13,7 +13,7 @@ import rasptorch as rt
 from rasptorch.nn import functional as F
 from tests.support.compare import assert_close
 
-from .both import array
+from .both import array, compare
 
 TORCH = torch.nn.functional
 
@@ -35,6 +35,7 @@ def against_float64(
         assert_close(got.to(rt.float32) / scale, (want / scale).float(), rtol=rtol, atol=rtol)
 
 
+@pytest.mark.every_driver
 @pytest.mark.parametrize(
     ("mode", "shape", "size"),
     [
@@ -74,6 +75,65 @@ def test_interpolation_in_16_bits_and_of_gradients(device: str) -> None:
 )  # fmt: skip
 def test_averages(name: str, shape: tuple[int, ...], options: dict[str, Any], device: str) -> None:
     against_float64(device, lambda m, x: getattr(m, name)(x[0], **options), shape)
+
+
+LARGEST = [
+    ("max_pool2d", (1, 2, 300, 300), {"kernel_size": 300}), ("max_pool2d", (2, 1, 600, 450), {"kernel_size": (300, 225)}),
+    ("max_pool2d", (1, 1, 32_768, 1), {"kernel_size": (32_768, 1)}), ("max_pool1d", (2, 1, 140_000), {"kernel_size": 70_000}),
+    ("max_pool1d", (1, 1, 70_040), {"kernel_size": 70_000, "stride": 1}),
+    ("max_pool1d", (1, 2, 60), {"kernel_size": 70_000, "stride": 2, "padding": 35_000}),
+    ("max_pool2d", (1, 1, 300, 400), {"kernel_size": (290, 300), "stride": (3, 7), "padding": (20, 0), "ceil_mode": True}),
+    ("max_pool1d", (1, 1, 80_000), {"kernel_size": 39_000, "stride": 700, "dilation": 2}),
+    ("adaptive_max_pool1d", (1, 1, 200_000), {"output_size": 1}), ("adaptive_max_pool1d", (1, 1, 200_001), {"output_size": 2}),
+    ("adaptive_max_pool2d", (1, 1, 301, 601), {"output_size": (1, 2)}),
+]  # fmt: skip
+
+
+@pytest.mark.drivers("lavapipe", "swiftshader")
+@pytest.mark.parametrize(("name", "shape", "options"), LARGEST)
+@pytest.mark.parametrize("values", ["different", "few", "nan", "-inf"])
+def test_largest(name: str, shape: tuple[int, ...], options: dict[str, Any], values: str, device: str) -> None:
+    """Also where many are equal (the first counts), NaN (the last of them), or nothing is larger than what is outside."""
+    x = array(*shape)
+    if values == "few":
+        x = np.minimum(np.round(x * 2), 3)
+    elif values == "nan":
+        x.reshape(-1)[:: x.size // 3] = np.nan
+    elif values == "-inf":
+        x[...] = -np.inf
+    ours, theirs = rt.tensor(x, device=device, requires_grad=True), torch.tensor(x, requires_grad=True)
+    out, place = getattr(F, name)(ours, **options, return_indices=True)
+    wanted, expected = getattr(TORCH, name)(theirs, **options, return_indices=True)
+    assert_close(out.detach(), wanted.detach())
+    assert np.array_equal(place.numpy(), expected.numpy())
+    weights = array(*wanted.shape, seed=1, low=0.5)
+    out.backward(rt.tensor(weights, device=device))
+    wanted.backward(torch.tensor(weights))
+    assert ours.grad is not None
+    assert_close(ours.grad, theirs.grad, rtol=1e-5)
+
+
+@pytest.mark.drivers("lavapipe", "swiftshader")
+@pytest.mark.parametrize("stride", [1, 70_000])
+def test_largest_in_16_bits_and_of_gradients(stride: int, device: str) -> None:
+    x = np.round(array(1, 1, 70_100, low=0.5) * 64) / 64
+    options: dict[str, Any] = {"kernel_size": 70_000, "stride": stride}
+    half, place = F.max_pool1d(rt.tensor(x, device=device).to(rt.float16), **options, return_indices=True)
+    wanted, expected = TORCH.max_pool1d(torch.tensor(x), **options, return_indices=True)
+    assert half.dtype is rt.float16 and np.array_equal(half.numpy(), wanted.numpy()) and np.array_equal(place.numpy(), expected.numpy())
+    compare(device, lambda x: F.max_pool1d(x, **options), lambda x: TORCH.max_pool1d(x, **options), x, rtol=1e-5)
+
+
+@pytest.mark.parametrize(("size", "dilation"), [(1500, 1), (2, 70_000)])
+def test_an_input_between_very_many_windows(size: int, dilation: int, device: str) -> None:
+    """One element is the largest of all windows that see it: what comes back to it is the sum of theirs."""
+    x = array(1, 1, 2 * (size - 1) * dilation + 1)
+    x[0, 0, (size - 1) * dilation] = 5
+    ours, theirs = rt.tensor(x, device=device, requires_grad=True), torch.tensor(x, requires_grad=True)
+    F.max_pool1d(ours, size, 1, dilation=dilation).sum().backward()
+    TORCH.max_pool1d(theirs, size, 1, dilation=dilation).sum().backward()
+    assert ours.grad is not None and ours.grad.max().item() == size
+    assert_close(ours.grad, theirs.grad)
 
 
 @pytest.mark.parametrize(
