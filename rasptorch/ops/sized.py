@@ -10,13 +10,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..runtime import dtype as dt
+from ..runtime.command import CommandSpec
 from ..runtime.errors import BlockingInTrio, DTypeError, ShapeError
 from ..runtime.layout import Shape, layout_of
 from ..runtime.waiting import in_trio_task
 from ..tensor import Tensor, _axis
 from .comparison import ne
 from .creation import counted, filled
-from .dispatch import only_tensors
+from .dispatch import SpecCache, check_size, enqueue, only_tensors
 from .joining import cat
 from .moving import put_rows, select_rows
 from .rearranging import movedim
@@ -28,6 +29,7 @@ from .sorting import sorted_rows
 from .views import cast, contiguous, narrow, reshape
 
 Back = Callable[[Tensor], Tensor]
+_specs = SpecCache()
 
 
 @dataclass(slots=True)
@@ -209,6 +211,27 @@ async def bincount_async(input: Tensor, weights: Tensor | None = None, minlength
 
 
 # -- repetition ---------------------------------------------------------------------------------------------------
+def _before(counts: Tensor) -> Tensor:
+    """The sum of the counts before each of them, int32 as they are."""
+    spec = _specs.get(counts.layout)
+    if spec is None:
+        attributes = ("sums_before", 2 * counts.layout.numel, 1, counts.layout.numel)
+        spec = _specs.put(counts.layout, CommandSpec("shader", "sums_before", (counts.layout,), (counts.layout,), None, attributes))
+    return enqueue(spec, (counts,))
+
+
+def _repeated(starts: Tensor, total: int) -> Tensor:
+    """Which entry each of ``total`` places has, where entries begin at ``starts``: ``[total]`` int32."""
+    key = (starts.layout, total)
+    spec = _specs.get(key)
+    if spec is None:
+        out, length = layout_of(starts.device, dt.int32, (total,)), starts.layout.numel
+        check_size("repeat_interleave", out)
+        attributes = ("repeated", 2 * total * max(length.bit_length(), 1), length, total)
+        spec = _specs.put(key, CommandSpec("shader", "repeated", (starts.layout,), (out,), None, attributes))
+    return enqueue(spec, (starts,))
+
+
 def repeated(x: Tensor, repeats: Tensor, dim: int | None, output_size: int | None) -> Tensor:
     """`repeat_interleave` with a number of repetitions for each entry; waits for their sum unless ``output_size`` gives it."""
     if repeats.dtype.category != 1 or repeats.ndim > 1:
@@ -221,18 +244,21 @@ def repeated(x: Tensor, repeats: Tensor, dim: int | None, output_size: int | Non
     count = turned.shape[0]
     if repeats.layout.numel not in (1, count):
         raise ShapeError(f"repeat_interleave: {repeats.layout.numel} repeats for {count} entries along dimension {dim}")
-    ends = cumsum(reshape(cast(repeats.detach(), dt.int32), -1).expand(count), 0, dtype=dt.int32)
+    if output_size and not count:
+        raise ShapeError(f"repeat_interleave: output_size={output_size}, but dimension {dim} of shape {list(x.shape)} has no entries")
+    counts = contiguous(reshape(cast(repeats.detach(), dt.int32), -1).expand(count))
+    starts = _before(counts)
 
     def finish(size: list[int]) -> Tensor:
         total = size[0] if size else 0
-        wanted = counted("index", layout_of(x.device, dt.int32, (1, total)), 0, 1)
         rows = reshape(turned, (count, turned.layout.numel // count if count else 0))
-        taken = select_rows(rows, reshape(places(reshape(ends, (1, count)), wanted, True), -1))
+        taken = select_rows(rows, _repeated(starts, total))
         return reshape(taken, (total, *turned.shape[1:])).transpose(0, axis)
 
     if output_size is not None:
         return finish([output_size])
-    made: Tensor = Sized(narrow(ends, 0, max(count - 1, 0), min(count, 1)), finish).now(
+    last, some = max(count - 1, 0), min(count, 1)
+    made: Tensor = Sized(narrow(starts, 0, last, some) + narrow(counts, 0, last, some), finish).now(
         "repeat_interleave", "give output_size, the sum of the repeats"
     )
     return made

@@ -14,6 +14,7 @@ from .along import first_extreme, running_sum
 from .moves import move
 from .pooling import max_pool, max_pool_back, max_pool_pick
 from .record import Binding, Runner, Workers
+from .repeats import repeated, sums_before
 from .resampling import resample
 from .rows import rows
 from .sorting import combine_into, search, sort, topk
@@ -28,11 +29,13 @@ KERNELS: Final[dict[str, Callable[[ShaderKernel, Binding, Workers], Runner]]] = 
     "max_pool_pick": max_pool_pick,
     "pick": move,
     "put": move,
+    "repeated": repeated,
     "resample": resample,
     "running_sum": running_sum,
     "search": search,
     "softmax": rows,
     "sort": sort,
     "sum_into": combine_into,
+    "sums_before": sums_before,
     "topk": topk,
 }

@@ -102,17 +102,25 @@ def ordered(
         before = after
 
 
-def summed(stages: Stages, counts: Operand, rows: int, length: int) -> None:
-    """Replace each of ``length`` counts in a row by the sum of those before it."""
+def summed(stages: Stages, counts: Operand, rows: int, length: int, into: Operand | None = None) -> None:
+    """Replace each of ``length`` counts in a row by the sum of those before it, or write that sum to ``into``."""
+    into = counts if into is None else into
     block = 256 if stages.traits.kind == "software" else BLOCK
     if length <= block:
-        stages.add("scan", 2 * rows * length, [counts], [counts], rows, length, length)
+        stages.add("scan", 2 * rows * length, [counts], [into], rows, length, length)
         return
     blocks = -(-length // block)
     sums = stages.room(rows * blocks)
     stages.add("scan_sums", rows * length, [counts], [sums], rows, length, block)
     summed(stages, sums, rows, blocks)
-    stages.add("scan", 2 * rows * length, [sums, counts], [counts], rows, length, block)
+    stages.add("scan", 2 * rows * length, [sums, counts], [into], rows, length, block)
+
+
+def _sums_before(stages: Stages, command: ShaderKernel) -> None:
+    rows, length = command.attributes
+    assert isinstance(rows, int) and isinstance(length, int)
+    if rows * length:
+        summed(stages, command.inputs[0], rows, length, command.outputs[0])
 
 
 def _sort(stages: Stages, command: ShaderKernel) -> None:
@@ -217,5 +225,6 @@ EXPANSIONS: dict[str, Callable[[Stages, ShaderKernel], None]] = {
     "put": _put,
     "sort": _sort,
     "sum_into": _sum_into,
+    "sums_before": _sums_before,
     "topk": _topk,
 }

@@ -20,7 +20,7 @@ from __future__ import annotations
 from types import ModuleType
 from typing import Final
 
-from . import choosing, moves, pooling, resampling, rows, runs, scans, search, sorting
+from . import choosing, moves, pooling, repeats, resampling, rows, runs, scans, search, sorting
 
 FAMILIES: Final[dict[str, ModuleType]] = {
     "log_softmax": rows,
@@ -31,6 +31,7 @@ FAMILIES: Final[dict[str, ModuleType]] = {
     "max_pool_share": pooling,
     "pick": moves,
     "put": moves,
+    "repeated": repeats,
     "resample": resampling,
     "run_bounds": runs,
     "run_clear": runs,

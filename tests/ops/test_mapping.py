@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -149,20 +150,57 @@ def test_many_elements(device: str) -> None:
 
 @pytest.mark.drivers("lavapipe")
 def test_dispatches_of_repeats_by_tensor(device: str) -> None:
-    """Running sums of 100 counts, their places, the gather; backward sorts and adds up."""
+    """Sums before each of 100 counts, the entry of each place, the gather; backward sorts and adds up."""
     repeats = (rt.arange(100, dtype=rt.int32, device=device) % 4).contiguous()
     x = rt.rand(100, 8, device=device, requires_grad=True)
     rt.synchronize(device)
     with counting(device) as n:
         y = x.repeat_interleave(repeats, 0, output_size=150)
         rt.synchronize(device)
-    assert (n.dispatches, n.submissions) == (7, 1) and y.shape == (150, 8)
+    assert (n.dispatches, n.submissions) == (3, 1) and y.shape == (150, 8)
     g = rt.rand(150, 8, device=device)
     rt.synchronize(device)
     with counting(device) as n:
         (found,) = grad(y, x, g)
         rt.synchronize(device)
     assert n.dispatches <= 12 and found is not None
+    with counting(device) as n:
+        y = x.detach().repeat_interleave(repeats, 0)
+        rt.synchronize(device)
+    assert (n.dispatches, n.submissions) == (4, 2) and y.shape == (150, 8)  # and the sum of all, which is waited for
+
+
+@pytest.mark.every_driver
+@pytest.mark.parametrize(("count", "most"), [(1, 5), (3, 1), (257, 4), (70_001, 3), (300, 1000)])
+@pytest.mark.parametrize("dtype", ["int32", "int64"])
+def test_repeats_by_tensor(count: int, most: int, dtype: str, device: str) -> None:
+    """Also where some entries, the first or the last are not repeated at all."""
+    counts = np.random.default_rng(count).integers(0, most, count)
+    counts[[0, -1]] = 0 if count > 1 else 3
+    x, y = random((count, 2), device=device)
+    x.requires_grad_()
+    y.requires_grad_()
+    repeats, wanted = rt.tensor(counts.astype(dtype), device=device), torch.tensor(counts)
+    total = int(counts.sum())
+    for size in (None, total):
+        out, expected = (t.T.repeat_interleave(r, 1, output_size=size) for t, r in ((x, repeats), (y, wanted)))
+        assert_close(out.detach(), expected.detach())
+        assert_close(rt.repeat_interleave(repeats, output_size=size), torch.repeat_interleave(wanted).to(getattr(torch, dtype)))
+    weights = np.float32(np.random.default_rng(0).random((2, total)))
+    (out * rt.tensor(weights, device=device)).sum().backward()
+    (expected * torch.tensor(weights)).sum().backward()
+    assert_close(x.grad, y.grad, rtol=1e-4)
+
+
+def test_repeats_of_nothing(device: str) -> None:
+    nothing = rt.zeros(0, 3, device=device)
+    for repeats in (rt.zeros(0, dtype=rt.int32, device=device), rt.tensor([2], device=device)):
+        assert nothing.repeat_interleave(repeats, 0).shape == (0, 3)
+        assert nothing.repeat_interleave(repeats, 0, output_size=0).shape == (0, 3)
+    with pytest.raises(rt.ShapeError, match=r"repeat_interleave: output_size=2, but dimension 0 of shape \[0, 3\] has no entries"):
+        nothing.repeat_interleave(rt.tensor([2], device=device), 0, output_size=2)
+    some = rt.ones(2, 3, device=device)
+    assert some.repeat_interleave(rt.zeros(2, dtype=rt.int32, device=device), 0).shape == (0, 3)
 
 
 @pytest.mark.parametrize("shape", [(1000,), (3, 70), (70, 3), (2, 5, 33), (4,), (5, 1)])
