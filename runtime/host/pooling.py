@@ -1,4 +1,4 @@
-"""Maximum pooling through NumPy: a pass per place in the window, over many windows at once."""
+"""Maximum pooling through NumPy: a pass per place in the window, over many windows at once, or a pass per window where it is long."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ..dtype import DType
 from ..plan.plan import ShaderKernel
 from ..plan.pooling import Windows
 from . import functions
@@ -18,6 +19,7 @@ from .record import Binding, Runner, Workers, stored_as_computed
 from .scratch import Arena
 
 Array = NDArray[Any]
+LONG = 1024  # places of a window, above which a pass per window is quicker than one per place
 Meeting = tuple[int, tuple[slice, slice], tuple[slice, slice]]  # place in the window, outputs, inputs
 
 
@@ -89,10 +91,40 @@ def _last_nan(taps: Sequence[Array], found: Array, places: Sequence[Meeting]) ->
     return found
 
 
+def _seen(w: Windows, k: int) -> list[slice]:
+    """What each output sees along an axis."""
+    d, made = w.dilation[k], []
+    for first in range(-w.padding[k], w.outputs[k] * w.stride[k] - w.padding[k], w.stride[k]):
+        begin = first if first >= 0 else first % d  # the first place inside that is a whole number of steps away
+        made.append(slice(begin, max(begin, min(first + (w.size[k] - 1) * d + 1, w.inputs[k])), d))
+    return made
+
+
+def _by_window(source: Array, target: Array, index: Array, w: Windows, dtype: DType) -> Runner:
+    planes, width = np.arange(w.planes), w.inputs[1]
+    windows = [(y, x, rows, columns) for y, rows in enumerate(_seen(w, 0)) for x, columns in enumerate(_seen(w, 1))]
+
+    def run(values: Sequence[float]) -> None:
+        for y, x, rows, columns in windows:
+            part = source[:, rows, columns]
+            long, stored = part.shape[2], part.reshape(w.planes, part.shape[1] * part.shape[2])
+            flat = functions.load(dtype, stored)
+            at = flat.argmax(axis=1)
+            unordered = np.isnan(flat[planes, at])
+            if unordered.any():  # the last of those, as in PyTorch
+                at[unordered] = flat.shape[1] - 1 - np.isnan(flat[unordered])[:, ::-1].argmax(axis=1)
+            target[:, y, x] = stored[planes, at]
+            index[:, y, x] = (rows.start + at // long * rows.step) * width + columns.start + at % long * columns.step
+
+    return run
+
+
 def max_pool(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
     w, dtype = windows_of(kernel), kernel.inputs[0].dtype
     source = binding.rows(kernel.inputs[0], (w.planes, math.prod(w.inputs))).reshape(w.planes, *w.inputs)
     target, index = (binding.rows(o, (w.planes, math.prod(w.outputs))).reshape(w.planes, *w.outputs) for o in kernel.outputs)
+    if math.prod(w.size) > LONG and all(s.start < s.stop for k in (0, 1) for s in _seen(w, k)):
+        return _by_window(source, target, index, w, dtype)
     register, numbers, places, arena = functions.register_dtype(dtype), _indices(w), list(_meeting(w)), driver.arenas[0]
     first, beside = numbers[0], np.asarray(numbers[:, 0, 0] - numbers[0, 0, 0], np.int32)
     step = max(1, BLOCK // max(len(places) * math.prod(w.outputs), 1)) * 4  # planes at a time
@@ -123,7 +155,8 @@ def max_pool_back(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Ru
     shape = w.planes, math.prod(w.outputs)
     gradient, index = (binding.rows(o, shape).reshape(w.planes, *w.outputs) for o in kernel.inputs)
     target = binding.rows(kernel.outputs[0], (w.planes, math.prod(w.inputs))).reshape(w.planes, *w.inputs)
-    numbers, places = _indices(w), list(_meeting(w))
+    places = [] if w.sharing == (1, 1) else list(_meeting(w))
+    numbers = _indices(w) if places else np.empty(0)
     planes, arena = (np.arange(w.planes) * math.prod(w.inputs)).reshape(-1, 1, 1), driver.arenas[0]
     nothing = np.zeros((), functions.register_dtype(dtype))
     choose = functions.function("where", dtype, dtype)

@@ -89,7 +89,7 @@ LARGEST = [
 ]  # fmt: skip
 
 
-@pytest.mark.drivers("lavapipe", "swiftshader")
+@pytest.mark.every_driver
 @pytest.mark.parametrize(("name", "shape", "options"), LARGEST)
 @pytest.mark.parametrize("values", ["different", "few", "nan", "-inf"])
 def test_largest(name: str, shape: tuple[int, ...], options: dict[str, Any], values: str, device: str) -> None:
@@ -113,7 +113,7 @@ def test_largest(name: str, shape: tuple[int, ...], options: dict[str, Any], val
     assert_close(ours.grad, theirs.grad, rtol=1e-5)
 
 
-@pytest.mark.drivers("lavapipe", "swiftshader")
+@pytest.mark.every_driver
 @pytest.mark.parametrize("stride", [1, 70_000])
 def test_largest_in_16_bits_and_of_gradients(stride: int, device: str) -> None:
     x = np.round(array(1, 1, 70_100, low=0.5) * 64) / 64
