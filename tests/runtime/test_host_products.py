@@ -60,8 +60,11 @@ def test_what_blas_does_not_take_is_left_to_numpy() -> None:
 
 @pytest.mark.parametrize(
     ("rows", "depth", "columns"),
-    [(300, 700, 120), (64, 784, 512), (64, 1000, 512), (900, 64, 300), (256, 256, 256), (130, 333, 517), (16, 799, 2000), (2000, 40, 17), (440, 1945, 6), (19, 993, 373)],
-)
+    [
+        (300, 700, 120), (64, 784, 512), (64, 1000, 512), (900, 64, 300), (256, 256, 256), (130, 333, 517), (16, 799, 2000),
+        (2000, 40, 17), (440, 1945, 6), (19, 993, 373),
+    ],
+)  # fmt: skip
 def test_bits_do_not_depend_on_how_many_threads_share_a_product(
     rows: int, depth: int, columns: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
