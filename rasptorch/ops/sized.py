@@ -15,6 +15,7 @@ from ..runtime.errors import BlockingInTrio, DTypeError, ShapeError
 from ..runtime.layout import Shape, layout_of
 from ..runtime.waiting import in_trio_task
 from ..tensor import Tensor, _axis
+from .checked_index import checked_index
 from .comparison import ne
 from .creation import counted, filled
 from .dispatch import SpecCache, check_size, enqueue, only_tensors
@@ -233,7 +234,10 @@ def _repeated(starts: Tensor, total: int) -> Tensor:
 
 
 def repeated(x: Tensor, repeats: Tensor, dim: int | None, output_size: int | None) -> Tensor:
-    """`repeat_interleave` with a number of repetitions for each entry; waits for their sum unless ``output_size`` gives it."""
+    """`repeat_interleave` with a number of repetitions for each entry; waits for their sum unless ``output_size`` gives it.
+
+    A negative number raises `IndexError` at the next point where somebody waits.
+    """
     if repeats.dtype.category != 1 or repeats.ndim > 1:
         got = f"{repeats.dtype.name} of shape {list(repeats.shape)}"
         raise DTypeError(f"repeat_interleave: repeats are a vector of whole numbers, got {got}")
@@ -246,7 +250,8 @@ def repeated(x: Tensor, repeats: Tensor, dim: int | None, output_size: int | Non
         raise ShapeError(f"repeat_interleave: {repeats.layout.numel} repeats for {count} entries along dimension {dim}")
     if output_size and not count:
         raise ShapeError(f"repeat_interleave: output_size={output_size}, but dimension {dim} of shape {list(x.shape)} has no entries")
-    counts = contiguous(reshape(cast(repeats.detach(), dt.int32), -1).expand(count))
+    whole = checked_index(repeats.detach(), 2**31 - 1, "repeat_interleave: repeats", wrap=False)
+    counts = contiguous(reshape(whole, -1).expand(count))
     starts = _before(counts)
 
     def finish(size: list[int]) -> Tensor:

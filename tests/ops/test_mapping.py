@@ -150,14 +150,14 @@ def test_many_elements(device: str) -> None:
 
 @pytest.mark.drivers("lavapipe")
 def test_dispatches_of_repeats_by_tensor(device: str) -> None:
-    """Sums before each of 100 counts, the entry of each place, the gather; backward sorts and adds up."""
+    """A look at the 100 counts, sums before each of them, the entry of each place, the gather; backward sorts and adds up."""
     repeats = (rt.arange(100, dtype=rt.int32, device=device) % 4).contiguous()
     x = rt.rand(100, 8, device=device, requires_grad=True)
     rt.synchronize(device)
     with counting(device) as n:
         y = x.repeat_interleave(repeats, 0, output_size=150)
         rt.synchronize(device)
-    assert (n.dispatches, n.submissions) == (3, 1) and y.shape == (150, 8)
+    assert (n.dispatches, n.submissions) == (4, 1) and y.shape == (150, 8)
     g = rt.rand(150, 8, device=device)
     rt.synchronize(device)
     with counting(device) as n:
@@ -167,7 +167,15 @@ def test_dispatches_of_repeats_by_tensor(device: str) -> None:
     with counting(device) as n:
         y = x.detach().repeat_interleave(repeats, 0)
         rt.synchronize(device)
-    assert (n.dispatches, n.submissions) == (4, 2) and y.shape == (150, 8)  # and the sum of all, which is waited for
+    assert (n.dispatches, n.submissions) == (5, 2) and y.shape == (150, 8)  # and the sum of all, which is waited for
+
+
+@pytest.mark.every_driver
+def test_negative_repeats(device: str) -> None:
+    x = rt.arange(4.0, device=device)
+    for size in (None, 5):
+        with pytest.raises(IndexError, match="repeat_interleave: repeats: index -2 is out of range; indices go from 0"):
+            x.repeat_interleave(rt.tensor([1, -2, 3, 3], device=device), output_size=size).numpy()
 
 
 @pytest.mark.every_driver
