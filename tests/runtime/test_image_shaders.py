@@ -1,4 +1,4 @@
-"""The shaders of convolutions, pooling and resampling, judged by ``spirv-val``, and the division they count with."""
+"""The shaders of convolutions, pooling, resampling and repetition, judged by ``spirv-val``, and the division they count with."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rasptorch.runtime.command import Program, step
 from rasptorch.runtime.division import division
 from rasptorch.runtime.dtype import DType
 from rasptorch.runtime.plan.resampling import AREA, CORNERS, CUBIC, CUBIC_CORNERS, LINEAR, NEAREST, NEAREST_EXACT
-from rasptorch.runtime.vulkan import convolution, pooling, resampling
+from rasptorch.runtime.vulkan import convolution, pooling, repeats, resampling
 from rasptorch.runtime.vulkan.access import Abilities, texel_formats
 from rasptorch.runtime.vulkan.convolution_tiles import ConvTile
 from rasptorch.runtime.vulkan.descriptors import NO_FORMAT
@@ -50,12 +50,20 @@ def test_convolutions_are_valid(dtype: DType, abilities: Abilities, valid: Check
 def test_pooling_and_resampling_are_valid(dtype: DType, abilities: Abilities, valid: Check) -> None:
     for texels in (False, True):
         format_, numbers = format_of(dtype, texels), format_of(dt.int32, texels)
-        for shader in (pooling.FORWARD, pooling.BACK, pooling.PICK):
-            formats = (format_,) if shader == pooling.FORWARD else (format_, numbers)
-            valid(pooling.emit(pooling.PoolKey(shader, dtype, (0, 1, 2), formats), abilities))
-        for mode, adjoint in itertools.product((NEAREST, NEAREST_EXACT, LINEAR, CORNERS, CUBIC, CUBIC_CORNERS, AREA), (False, True)):
-            key = resampling.ResampleKey(dtype, mode, adjoint, (0, 1), (format_,))
+        for shader in (pooling.FORWARD, pooling.BACK, pooling.PICK, pooling.SHARE, pooling.JOIN):
+            formats = (format_,) if shader in (pooling.FORWARD, pooling.SHARE) else (format_, numbers)
+            bindings = (0, 1, 2, 3) if shader == pooling.JOIN else (0, 1, 2)
+            valid(pooling.emit(pooling.PoolKey(shader, dtype, bindings, formats), abilities))
+        modes = (NEAREST, NEAREST_EXACT, LINEAR, CORNERS, CUBIC, CUBIC_CORNERS, AREA)
+        for mode, adjoint, shared in itertools.product(modes, (False, True), (False, True)):
+            key = resampling.ResampleKey(dtype, mode, adjoint, shared, (0, 1), (format_,))
             valid(resampling.emit(key, abilities))
+
+
+@pytest.mark.parametrize("abilities", [EVERYTHING, LEAST], ids=["everything", "least"])
+def test_repetition_is_valid(abilities: Abilities, valid: Check) -> None:
+    for bindings in ((0, 1), (0, 0)):
+        valid(repeats.emit(repeats.RepeatKey(bindings), abilities))
 
 
 def test_division_is_exact() -> None:
