@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 import rasptorch as rt
+from rasptorch.runtime import device as devices
 from rasptorch.runtime import settings
+from rasptorch.runtime.device import Device
+from rasptorch.runtime.host.driver import HostDriver
 from rasptorch.runtime.manual_driver import ManualDriver, manual_device
 from tests.support.manual import PATIENCE, Manual, started
 
@@ -24,6 +27,18 @@ def limited(device: str, more: int) -> AbstractContextManager[settings.Settings]
 
 @pytest.mark.fresh  # what is free in a pool that others have filled would be room
 def test_out_of_memory_says_who_holds_what(device: str) -> None:
+    if device == "cpu":
+        made = devices.register(Device("cpu, of its own", HostDriver()))
+        try:
+            check_what_out_of_memory_says(made.name)
+        finally:
+            devices.forget(made)
+            made.close()
+    else:
+        check_what_out_of_memory_says(device)
+
+
+def check_what_out_of_memory_says(device: str) -> None:
     x = rt.ones(1000, device=device)
     x.numpy()
     held = rt.statistics(device).bytes_in_use
