@@ -10,7 +10,6 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 from statistics import median
-from time import perf_counter
 from typing import Any
 
 # This folder has a `profile.py`, which must not be found for the standard library's.
@@ -22,8 +21,9 @@ import numpy as np  # noqa: E402
 
 import rasptorch as rt  # noqa: E402
 from tools import lenet, mlp, transformer_block, workloads  # noqa: E402
+from tools.benchmark import SETTLING, TURN, turn  # noqa: E402
 
-ROUNDS, CALLS, SETTLING = 5, 5, 0.15
+ROUNDS = 5
 torch: Any = importlib.import_module("torch") if "--torch" in sys.argv[1:] else None  # its idle threads spin, and slow the others
 
 
@@ -39,13 +39,7 @@ def interleaved(named: dict[str, Callable[[], Any]]) -> dict[str, float]:
             function()
     for _ in range(ROUNDS):
         for name, function in named.items():
-            began = perf_counter()
-            while perf_counter() - began < SETTLING:
-                function()
-            for _ in range(CALLS):
-                began = perf_counter()
-                function()
-                times[name].append(perf_counter() - began)
+            times[name] += turn(function, SETTLING, TURN)
     return {name: median(values) for name, values in times.items()}
 
 

@@ -10,12 +10,11 @@ from functools import lru_cache, reduce
 
 from ..autograd.mode import no_grad
 from ..autograd.node import Node
-from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec, Program, step
 from ..runtime.dtype import DType
 from ..runtime.errors import DTypeError
 from ..runtime.layout import Layout, Shape, layout_of
-from ..runtime.plan.convolution import ConvAxis, Piece, pieces
+from ..runtime.plan.convolution import ConvAxis, Piece, accumulated, pieces
 from ..tensor import Tensor
 from .arithmetic import add
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, same_device, tape
@@ -92,7 +91,7 @@ def _pieces(spec: CommandSpec) -> tuple[Piece, ...]:
 def _long(role: str, geometry: Geometry, source: Tensor, weight: Tensor, shape: Shape) -> Tensor:
     """The same where sums are too long for the loops of a software device: in pieces, in float32 where the operands have 16 bits."""
     with no_grad():
-        dtype, wide = source.dtype, dt.float64 if source.dtype is dt.float64 else dt.float32
+        dtype, wide = source.dtype, accumulated(source.dtype)
         source, weight = cast(source.detach(), wide), cast(weight.detach(), wide)
         key = (role, geometry, source.layout, weight.layout, shape)
         spec = _specs.get(key) or _specs.put(key, _spec(role, geometry, source.layout, weight.layout, shape))

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from ..autograd.mode import no_grad
 from ..autograd.node import Node
-from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec
 from ..runtime.errors import DTypeError
 from ..runtime.layout import Layout, layout_of
+from ..runtime.plan.convolution import accumulated
 from ..runtime.plan.resampling import TERMS, Resampling
 from ..tensor import Tensor
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, tape
@@ -51,8 +51,7 @@ def _spec(layout: Layout, axis: int, how: Resampling) -> CommandSpec:
     check_size("interpolate", out)
     if layout.device.driver.traits.kind != "host" and how.longest > TERMS:
         how = replace(how, shares=-(-how.longest // TERMS))
-        wide = dt.float64 if layout.dtype is dt.float64 else dt.float32
-        out = layout_of(layout.device, wide, (how.shares, *shape))
+        out = layout_of(layout.device, accumulated(layout.dtype), (how.shares, *shape))
         check_size("interpolate", out)
     work = 16 * max(layout.numel, out.numel)
     return CommandSpec("shader", "resample", (layout,), (out,), None, ("resample", work, how))

@@ -105,7 +105,7 @@ def _partner(first: Product, kernels: Sequence[Kernel], following: Sequence[Runn
     """How many kernels further on there is a product that can be computed beside the ``first``, that of the first kernel; 0: nowhere."""
     for number, runner in enumerate(following, 1):
         if isinstance(runner, Product) and max(first.work, runner.work) <= ALIKE * min(first.work, runner.work):
-            needed = runner.needs()
+            needed = runner.needs
             if needed is not None and not any(_touches(kernel, *needed, binding) for kernel in kernels[:number]):
                 return number
     return 0
@@ -116,10 +116,10 @@ def _free(first: Product, second: Product | None, earlier: Sequence[Kernel], mos
 
     Only those that are small, which one thread computes in memory that it has to itself.
     """
-    if first.needs() is None:
+    if first.needs is None:
         return 0
     reads, writes = ([binding.bytes(access) for access in accesses] for accesses in (first.kernel.reads(), first.kernel.writes()))
-    needed = second.needs() if second is not None else None
+    needed = second.needs if second is not None else None
     for number in range(most):
         kernel = earlier[-1 - number]
         if estimated_seconds(kernel) > BRIEF or (needed is not None and _touches(kernel, *needed, binding)):

@@ -28,7 +28,6 @@ Array = NDArray[Any]
 # Terms of a sum that OpenBLAS adds up in one go, whoever shares a product out, so that its bits are the same: by its name for a processor.
 _DEPTHS = {b"SkylakeX": 448, b"Haswell": 320, b"Zen": 320}
 _LEAST_DEPTH = 240
-SINGLE = 1 << 18  # multiplications of a product up to which OpenBLAS uses one thread by itself
 _ROW_MAJOR, _PLAIN, _TRANSPOSED = (ctypes.c_int(value) for value in (101, 111, 112))
 
 _lock = threading.Lock()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from itertools import pairwise
 from time import perf_counter
 from typing import Any
@@ -112,12 +112,13 @@ class Product:
 
     def _for_many_threads(self, shares: int) -> list[Call] | None:
         """The same for OpenBLAS's own threads; None where they would not get the same bits, or nothing is to be gained."""
-        bound = self._bound(self._driver.arenas[0])
-        if shares == 1 or self.work < LARGE or not bound.direct:
+        if shares == 1 or self.work < LARGE:
             return None
+        bound = self._bound(self._driver.arenas[0])
         (share,) = parts(self.kernel, [0.0], None)
-        return bound.calls(share, self._driver.arenas[0])
+        return bound.calls(share, self._driver.arenas[0]) if bound.direct else None
 
+    @cached_property
     def needs(self) -> tuple[list[Array], Array] | None:
         """What the product by itself reads and where it is computed; None where it is computed into memory of the driver's."""
         bound = self._bound(self._driver.arenas[0])

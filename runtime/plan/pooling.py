@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-LONGEST = 32_768  # places that an invocation looks at: some software devices cut a loop off after 65,535 turns
+LONGEST = 32_768  # entries or places that an invocation walks: some software devices cut a loop off after 65,535 turns
 SHARE_LEAST = 4096  # places that are worth another invocation
 
 Pair = tuple[int, int]

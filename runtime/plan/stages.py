@@ -15,13 +15,12 @@ from ..driver import Traits
 from ..dtype import DType
 from ..hazards import Access
 from .plan import Kernel, Operand, ShaderKernel
-from .pooling import Windows
+from .pooling import LONGEST, Windows
 
 RANKED = 64  # entries up to which each one counts those that come before it
 FEW = 16  # entries that an invocation keeps in registers
 RUN = 64  # sorted entries that are added up together
 LEVELS = 3  # of blocks of blocks: more would be more buffers than a kernel has
-LONGEST = 32_768  # entries that an invocation walks: some software devices cut a loop off after 65,535 turns
 BLOCK = 64  # counts that one invocation adds up on devices of many invocations
 
 

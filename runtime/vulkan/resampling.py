@@ -13,6 +13,7 @@ from .. import dtype as dt
 from ..division import division
 from ..driver import Traits
 from ..dtype import DType
+from ..plan.convolution import accumulated
 from ..plan.plan import ShaderKernel
 from ..plan.resampling import AREA, CORNERS, CUBIC_CORNERS, CUBICS, CURVE, LINEAR, MARGIN, NEAREST_EXACT, WEIGHED, Resampling
 from . import functions
@@ -50,11 +51,6 @@ def resampling_of(kernel: ShaderKernel) -> Resampling:
 def computed(dtype: DType, mode: str) -> DType:
     """What places are computed in, as PyTorch does it."""
     return dt.float64 if dtype is dt.float64 and mode in WEIGHED else dt.float32
-
-
-def partial(dtype: DType) -> DType:
-    """What the sums of shares are kept in."""
-    return dt.float64 if dtype is dt.float64 else dt.float32
 
 
 def key_of(kernel: ShaderKernel, traits: Traits) -> ResampleKey:
@@ -182,7 +178,7 @@ def emit(key: ResampleKey, abilities: Abilities) -> bytes:
     """The shader. Bindings: values in, values out."""
     m = Module(local_size=LOCAL, preserve_nan=abilities.preserve_nan)
     texels = [0] if key.formats[0] != NO_FORMAT else []
-    tensors = tensors_of(m, [key.dtype, partial(key.dtype) if key.shared else key.dtype], key.bindings, 1, abilities, False, (), texels)
+    tensors = tensors_of(m, [key.dtype, accumulated(key.dtype) if key.shared else key.dtype], key.bindings, 1, abilities, False, (), texels)
     words = Words(m, 1)
     start_in, start_out, inner, source, target = words.take(5)
     by_inner, by_length = words.take(DIVISION), words.take(DIVISION)
