@@ -3,7 +3,7 @@
 In a layer's backward those are its input's gradient and its weight's. A thread is woken once for both, each has its memory to itself, and
 none of them has to be cut as finely. What is done to the second one's product afterwards, writing a new weight over the one that the first
 still reads, say, keeps its place in the order. Small kernels that came just before and do not matter to them, the bias's gradient say, are
-computed while the other thread wakes up.
+computed while the other thread, which woke later, is still at its product.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ AHEAD = 6  # kernels among which a second product is looked for
 
 
 class Beside:
-    """Kernels ``before`` that the products do not need, the first product, and meanwhile the second; then the kernels ``between`` them, and
-    what the second one's epilogue does. Without a ``second`` the first is shared out.
+    """The first product, meanwhile the second and kernels from ``before`` both that do not matter to them; then the kernels ``between`` the
+    two, and what the second one's epilogue does. Without a ``second`` the first is shared out.
     """
 
     def __init__(
@@ -62,9 +62,10 @@ class Beside:
         execute(last)
 
     def _begin(self, part: Part) -> None:
+        """What this thread does: the product first, in which the others can have the interpreter."""
+        part()
         for runner in self._before:
             runner(self._values)
-        part()
 
     def _cut(self) -> tuple[list[Part], list[Call], list[Call]]:
         first, arenas, busy = self._first, self._driver.arenas, SMALL * len(self._before)

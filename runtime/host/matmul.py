@@ -31,8 +31,8 @@ from .tiles import SMALL, Grid, grid, tiled
 Array = NDArray[Any]
 WORTH_SHARING = 4_000_000  # multiplications from which waking a second thread costs less than it saves
 LARGE = 200_000_000  # multiplications of a product that a helper does not finish before the scheduler gives its core to others
-TOGETHER = 1 << 20  # elements from which several threads compute the epilogue
-PER_CALL, PER_STEP = 5e-6, 1.2e-10  # seconds of an instruction of an epilogue, and for an element through it
+TOGETHER = 1 << 18  # elements from which several threads compute the epilogue
+PIECE = 2 * BLOCK  # elements of an epilogue's piece: threads that take turns at the interpreter had better do so seldom
 SHALLOW = 256  # depth up to which a product in several parts costs hardly more than in one
 TIMED = 128  # rows, columns and depth of the product that tells how fast BLAS is
 
@@ -66,7 +66,7 @@ def parts(
     length = shape[axis]
     around = math.prod(shape) // max(length, 1)
     unit = tile[axis - len(shape) + 2] if tile is not None and axis >= len(shape) - 2 else 1
-    step = max(1, BLOCK // max(around, 1) // unit) * unit if near and kernel.depth <= SHALLOW else max(length, 1)
+    step = max(1, PIECE // max(around, 1) // unit) * unit if near and kernel.depth <= SHALLOW else max(length, 1)
     before = (slice(None),) * axis
     ends = bounds(length, unit, math.prod(shape) * kernel.depth / rate(), delays)
     return [
@@ -152,16 +152,16 @@ class Product:
             made = parts(kernel, delays, bound.tile, near=not (self._plain or self._numbered))
             return [partial(execute, bound.calls(share, own)) for share, own in zip(made, arenas, strict=False)], []
         # Threads that compute an epilogue together take turns at the interpreter, which takes longer than the epilogue.
-        delays[0] += len(self._epilogue.steps) * (PER_CALL + math.prod(bound.shape) * PER_STEP / shares)
-        first, *others = parts(kernel, delays, bound.tile)
-        rest = [call for share in others for index in share for call in bound.epilogue(index, bound.whole[index], arenas[0])]
-        return [partial(execute, bound.calls(first, arenas[0])), *(partial(execute, bound.products(share)) for share in others)], rest
+        return self._products(bound, delays), bound.epilogue((...,), bound.whole, arenas[0])
 
     def unfinished(self, arenas: Sequence[Arena]) -> tuple[list[Part], list[Call]]:
         """Parts for as many threads as there are ``arenas``, which all have to wake, and then the epilogue of all."""
         bound = self._bound(arenas[0])
-        made = parts(self.kernel, [WAKING] * self._shares(len(arenas), bound.tile), bound.tile)
-        return [partial(execute, bound.products(share)) for share in made], bound.epilogue((...,), bound.whole, arenas[0])
+        delays = [WAKING] * self._shares(len(arenas), bound.tile)
+        return self._products(bound, delays), bound.epilogue((...,), bound.whole, arenas[0])
+
+    def _products(self, bound: _Bound, delays: Sequence[float]) -> list[Part]:
+        return [partial(execute, bound.products(share)) for share in parts(self.kernel, delays, bound.tile)]
 
 
 class _Bound:
@@ -238,7 +238,7 @@ class _Bound:
             return []
         after = Evaluator(self._epilogue, self._scalars, None, frozenset(range(len(self._outputs))), arena)
         late, outs, made = [x[index] for x in self._late], [x[index] for x in self._outputs], list[Call]()
-        for box, first in blocks(products.shape, BLOCK):
+        for box, first in blocks(products.shape, PIECE):
             made += after.bind([products[box], *(x[box] for x in late)], [x[box] for x in outs], first)
         return made
 
