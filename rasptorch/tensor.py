@@ -248,47 +248,12 @@ class Tensor:
         return found
 
     # -- to the host ----------------------------------------------------------------------------------------------
-    def readback(self) -> Readback[NDArray[Any]]:
-        """The values on their way to the host, as a NumPy array of this shape: ``await`` it, or ``.wait()`` in a thread.
-
-        Returns at once; later changes in place do not show in it. bfloat16 becomes float32.
-        """
-        from .ops.transfer import readback_array
-
-        return readback_array(self)
-
     if TYPE_CHECKING:
         # In a script these return the value, in a Trio task the Readback to await; type checkers accept both spellings.
         def numpy(self, *, force: bool = False) -> ArrayNowOrLater: ...
         def item(self) -> NumberNowOrLater: ...
         def tolist(self) -> ListNowOrLater: ...
-    else:
-
-        def numpy(self, *, force=False):
-            """The values as a NumPy array that the caller owns, of this shape and dtype (bfloat16: float32); in a Trio task:
-            ``await t.numpy()``.
-
-            `GradientRefused` (a `RuntimeError`) for a tensor that requires gradients, which the array would not have; ``force=True``
-            says that this is meant.
-            """
-            if self.requires_grad and not force:
-                raise GradientRefused(_HAS_GRADIENT.format("numpy()"))
-            return _now_or_later(self.readback())
-
-        def item(self):
-            """The value of a tensor of one element as a Python number; in a Trio task: ``await t.item()``.
-
-            `ShapeError` where there are more elements, or none.
-            """
-            from .ops.transfer import readback_item
-
-            return _now_or_later(readback_item(self))
-
-        def tolist(self):
-            """The values as lists, nested as deep as there are dimensions (a number for none); in a Trio task: ``await t.tolist()``."""
-            from .ops.transfer import readback_list
-
-            return _now_or_later(readback_list(self))
+        def readback(self) -> Readback[NDArray[Any]]: ...
 
     def _value(self, what: str) -> NDArray[Any]:
         """The values now: waits in a script; in a Trio task only if they are already there."""
@@ -319,7 +284,7 @@ class Tensor:
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
         """A copy of the values, in NumPy's own memory; in a Trio task only when they are there."""
         if self.requires_grad:
-            raise GradientRefused(_HAS_GRADIENT.format("np.asarray()"))
+            raise GradientRefused(HAS_GRADIENT.format("np.asarray()"))
         if copy is False:
             raise ValueError("np.asarray(tensor, copy=False): arrays of tensors are copies; np.from_dlpack shares a cpu tensor's memory")
         value = self._value("np.asarray()")
@@ -406,11 +371,7 @@ class Tensor:
 
 
 _new = object.__new__
-_HAS_GRADIENT = "{0} of a tensor that requires gradients would lose them: use .detach() first"
-
-
-def _now_or_later(readback: Readback[Any]) -> Any:
-    return readback if in_trio_task() else readback.wait()
+HAS_GRADIENT = "{0} of a tensor that requires gradients would lose them: use .detach() first"
 
 
 def _axis(operation: str, dim: int, ndim: int) -> int:

@@ -59,11 +59,12 @@ class Buffer:
         self.nbytes: Final = nbytes
         self.key: Final = (block.key, offset)
 
-    def view(self, nbytes: int) -> NDArray[np.uint8]:
-        """The first ``nbytes`` as the host sees them. Only for mapped memory, and only when no command is using it."""
+    def view(self, nbytes: int, start: int = 0) -> NDArray[np.uint8]:
+        """``nbytes`` from ``start`` on as the host sees them. Only for mapped memory, and only when no command is using it."""
         if self.block.bytes is None:
             raise RuntimeError("this buffer's memory is not visible to the host")
-        return self.block.bytes[self.offset : self.offset + nbytes]
+        start += self.offset
+        return self.block.bytes[start : start + nbytes]
 
     @property
     def mapped(self) -> bool:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
+from _thread import get_ident
 from importlib import import_module
 from signal import SIGINT
 from types import FrameType
@@ -12,6 +14,21 @@ from typing import Any
 # What the signal module is made of: its own functions turn numbers into enumerations and back, ten times as slowly.
 _signal: Any = import_module("_signal")
 _SIGINT = int(SIGINT)
+_main = threading.main_thread().ident
+
+
+def in_main_thread() -> bool:
+    """Whether signals are handled in the thread that asks."""
+    return get_ident() == _main
+
+
+def _after_fork() -> None:
+    global _main
+    _main = get_ident()  # the thread that forked is the only one, and so the main thread, of the child
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork)
 
 
 class Uninterrupted:
@@ -28,7 +45,7 @@ class Uninterrupted:
         self._noted = False
 
     def __enter__(self) -> None:
-        if threading.get_ident() == threading.main_thread().ident:
+        if get_ident() == _main:
             handler = _signal.getsignal(_SIGINT)
             if callable(handler):  # otherwise the signal is ignored, or ends the process
                 self._handler = handler

@@ -45,8 +45,9 @@ class Readback(Generic[T]):
         self._convert = convert
         self._read = False
         self._value: T | None = None
-        readers = storage.slot.readbacks or []
-        storage.slot.readbacks = [r for r in readers if r() is not None] + [ref(self)]
+        readers, storage.slot.readbacks = storage.slot.readbacks, [ref(self)]
+        if readers is not None:
+            storage.slot.readbacks += [r for r in readers if r() is not None]
 
     def is_done(self) -> bool:
         """Whether the value is there; never waits."""
@@ -91,7 +92,7 @@ class Readback(Generic[T]):
                 if slot.failure is not None:
                     raise slot.failure
                 data = (
-                    slot.buffer.view(self._offset + self._nbytes)[self._offset :]
+                    slot.buffer.view(self._nbytes, self._offset)
                     if slot.buffer is not None
                     else np.zeros(self._nbytes, np.uint8)
                 )
@@ -105,7 +106,10 @@ class Readback(Generic[T]):
         return True
 
     def _leave(self, slot: Slot) -> None:
-        slot.readbacks = [r for r in slot.readbacks or () if r() is not None and r() is not self] or None
+        readers = slot.readbacks
+        if readers is not None:
+            alone = len(readers) == 1 and readers[0]() is self
+            slot.readbacks = None if alone else [r for r in readers if r() is not None and r() is not self] or None
         self._storage = None
 
     def move_aside(self, stream: Stream) -> None:

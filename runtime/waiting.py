@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import capture, settings
 from .errors import BlockingInTrio, TooMuchInFlight, WaitingForbidden
+from .interrupts import in_main_thread
 
 if TYPE_CHECKING:
     import trio
@@ -57,12 +58,13 @@ def _check_allowed(fence: Fence) -> None:
 
 def wait_blocking(fence: Fence, timeout: float | None = None) -> None:
     """Block this thread until ``fence`` is done. ``timeout`` in seconds; `TimeoutError` past it."""
-    capture.refuse("waiting")
-    stream = fence.stream
-    _submit_up_to(fence, waited=not (_forbidden.get() or in_trio_task()))
+    if capture.active:
+        capture.refuse("waiting")
+    stream, asynchronous = fence.stream, in_trio_task()
+    _submit_up_to(fence, waited=not (asynchronous or _forbidden.get()))
     if not fence.is_done():
         _check_allowed(fence)
-        if in_trio_task():
+        if asynchronous:
             raise BlockingInTrio("this would block the Trio loop: `await` the fence or readback instead")
         _block(fence, timeout)
     stream.retire()
@@ -85,18 +87,19 @@ def _block(fence: Fence, timeout: float | None) -> None:
     began = perf_counter()
     deadline = None if timeout is None else monotonic() + timeout
     driver = device.driver
-    in_main_thread = threading.get_ident() == threading.main_thread().ident
+    longest = _LOOK_UP if in_main_thread() else None
     while True:
         interrupts = driver.interrupts()
         if fence.is_done():
             break
-        left = None if deadline is None else deadline - monotonic()
-        if left is not None and left <= 0:
-            raise TimeoutError(f"{fence} was not reached within {timeout} s")
-        if in_main_thread:
-            left = _LOOK_UP if left is None else min(left, _LOOK_UP)
+        seconds = longest
+        if deadline is not None:
+            seconds = deadline - monotonic()
+            if seconds <= 0:
+                raise TimeoutError(f"{fence} was not reached within {timeout} s")
+            seconds = seconds if longest is None else min(seconds, longest)
         try:
-            driver.wait([(stream.timeline, fence.value)], left, interrupts)
+            driver.wait([(stream.timeline, fence.value)], seconds, interrupts)
         except Exception as problem:
             device.poison(problem)
     device.statistics.waits += 1

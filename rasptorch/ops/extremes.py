@@ -15,7 +15,7 @@ from .comparison import eq, logical_or, ne
 from .creation import counted
 from .dispatch import tape
 from .outputs import takes_out
-from .reduction import amax, amin, first_place, spread, sum
+from .reduction import amax, amin, first_place, reduced, spread, sum
 from .views import cast, reshape
 
 
@@ -80,8 +80,7 @@ def _extreme(name: str, x: Tensor, dim: Any, keepdim: bool, other: Any) -> Any:
         raise TypeError(f"{name}: keepdim needs a dim; without one the result is a single number")
     if x.layout.numel == 0:
         raise ShapeError(f"{name}: nothing to choose from in shape {list(x.shape)}; give a dim that is not empty")
-    with no_grad():
-        best = (amax if name == "max" else amin)(x)
+    best, _ = reduced("amax" if name == "max" else "amin", x, None, False, name + "imum", x.dtype)
     return tape(best, name, _grad_whole, (x,), (x,), keep_output=True)
 
 

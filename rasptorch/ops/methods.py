@@ -278,6 +278,8 @@ def attach() -> None:
     _attach("mT", property(views.mT))
     for name in ("dlpack", "dlpack_device"):
         _attach(f"__{name}__", getattr(sharing, name))
+    for to_host in (transfer.readback, transfer.numpy, transfer.item, transfer.tolist):
+        _attach(to_host.__name__, to_host)
     _attach("cpu", lambda self: transfer.to(self, "cpu"))
     _attach("gpu", lambda self: transfer.to(self, "gpu"))
     for name, dtype in {

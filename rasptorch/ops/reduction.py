@@ -51,7 +51,7 @@ def _spec(name: str, x: Tensor, over: tuple[int, ...], combine: str, result: DTy
     return spec
 
 
-def _reduced(name: str, x: Tensor, dim: Dim, keepdim: bool, combine: str, result: DType) -> tuple[Tensor, tuple[int, ...]]:
+def reduced(name: str, x: Tensor, dim: Dim, keepdim: bool, combine: str, result: DType) -> tuple[Tensor, tuple[int, ...]]:
     """``x`` combined over ``dim``, and the dimensions that were meant."""
     over = axes(name, dim, x.ndim)
     if combine in ("maximum", "minimum") and 0 in [x.shape[a] for a in over]:
@@ -89,8 +89,8 @@ def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = N
     if wanted is dt.int64 and input.dtype.itemsize == 1 and lacks_int64(input.device):
         largest = 255 if input.dtype is dt.uint8 else 1
         if largest * input.layout.numel < 1 << 31:  # int32 holds it; as int64 it is only stored
-            return cast(_reduced("sum", input, dim, keepdim, "add", dt.int32)[0], dt.int64)
-    out, over = _reduced("sum", input, dim, keepdim, "add", wanted)
+            return cast(reduced("sum", input, dim, keepdim, "add", dt.int32)[0], dt.int64)
+    out, over = reduced("sum", input, dim, keepdim, "add", wanted)
     return tape(out, "sum", _grad_sum, (input,), (), (input.shape, over, input.dtype))
 
 
@@ -131,7 +131,7 @@ def _grad_prod(n: Node, g: Tensor) -> tuple[Tensor]:
 @in_full_precision
 def prod(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = None, out: Any = None) -> Tensor:
     """The product over ``dim`` (None: all dimensions)."""
-    out, over = _reduced("prod", input, dim, keepdim, "mul", _sum_dtype(input, dtype))
+    out, over = reduced("prod", input, dim, keepdim, "mul", _sum_dtype(input, dtype))
     return tape(out, "prod", _grad_prod, (input,), (input,), over)
 
 
@@ -147,14 +147,14 @@ def _grad_extreme(n: Node, g: Tensor) -> tuple[Tensor]:
 @takes_out
 def amax(input: Tensor, dim: Dim = None, keepdim: bool = False, *, out: Any = None) -> Tensor:
     """The largest value over ``dim``; NaN if there is one. The gradient is shared among equals."""
-    out, over = _reduced("amax", input, dim, keepdim, "maximum", input.dtype)
+    out, over = reduced("amax", input, dim, keepdim, "maximum", input.dtype)
     return tape(out, "amax", _grad_extreme, (input,), (input,), over, keep_output=True)
 
 
 @takes_out
 def amin(input: Tensor, dim: Dim = None, keepdim: bool = False, *, out: Any = None) -> Tensor:
     """The smallest value over ``dim``; NaN if there is one. The gradient is shared among equals."""
-    out, over = _reduced("amin", input, dim, keepdim, "minimum", input.dtype)
+    out, over = reduced("amin", input, dim, keepdim, "minimum", input.dtype)
     return tape(out, "amin", _grad_extreme, (input,), (input,), over, keep_output=True)
 
 
@@ -179,7 +179,7 @@ def _logical(name: str, x: Tensor, dim: Dim, keepdim: bool, combine: str, of_not
 
         shape = tuple(1 if a in over else n for a, n in enumerate(x.shape) if keepdim or a not in over)
         return filled(name, layout_of(x.device, dt.bool_, shape), of_nothing)
-    return _reduced(name, x, dim, keepdim, combine, dt.bool_)[0]
+    return reduced(name, x, dim, keepdim, combine, dt.bool_)[0]
 
 
 def _arg_extreme(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor:

@@ -17,7 +17,7 @@ from ..runtime.errors import BlockingInTrio, ShapeError
 from ..runtime.layout import Layout, layout_of
 from ..runtime.readback import Readback
 from ..runtime.waiting import in_trio_task
-from ..tensor import Tensor
+from ..tensor import HAS_GRADIENT, GradientRefused, Tensor
 from . import views
 from .dispatch import check_size, tape
 
@@ -26,7 +26,8 @@ T = TypeVar("T")
 
 def _read(x: Tensor, convert: Callable[[NDArray[Any]], T]) -> Readback[T]:
     """Start reading ``x``; ``convert`` gets an array it may not keep."""
-    x = views.contiguous(x.detach())
+    if not x.layout.contiguous:
+        x = views.clone(x.detach())
     layout = x.layout
     dtype = layout.dtype.numpy
     size = dtype.itemsize
@@ -39,26 +40,64 @@ def _read(x: Tensor, convert: Callable[[NDArray[Any]], T]) -> Readback[T]:
 
 def _values(x: Tensor) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """An array the caller owns; bfloat16 becomes float32, which NumPy has."""
-    if x.dtype is dt.bfloat16:
-        return lambda array: (array.astype(np.uint32) << 16).view(np.float32)
-    return lambda array: array.copy()
+    return _widened if x.dtype is dt.bfloat16 else np.ndarray.copy
 
 
-def readback_array(x: Tensor) -> Readback[NDArray[Any]]:
-    return _read(x, _values(x))
+def _widened(array: NDArray[Any]) -> NDArray[Any]:
+    return (array.astype(np.uint32) << 16).view(np.float32)
+
+
+def readback(self: Tensor) -> Readback[NDArray[Any]]:
+    """The values on their way to the host, as a NumPy array of this shape: ``await`` it, or ``.wait()`` in a thread.
+
+    Returns at once; later changes in place do not show in it. bfloat16 becomes float32.
+    """
+    return _read(self, _values(self))
+
+
+def numpy(self: Tensor, *, force: bool = False) -> Any:
+    """The values as a NumPy array that the caller owns, of this shape and dtype (bfloat16: float32); in a Trio task:
+    ``await t.numpy()``.
+
+    `GradientRefused` (a `RuntimeError`) for a tensor that requires gradients, which the array would not have; ``force=True``
+    says that this is meant.
+    """
+    if self.requires_grad and not force:
+        raise GradientRefused(HAS_GRADIENT.format("numpy()"))
+    return _now_or_later(_read(self, _values(self)))
+
+
+def item(self: Tensor) -> Any:
+    """The value of a tensor of one element as a Python number; in a Trio task: ``await t.item()``.
+
+    `ShapeError` where there are more elements, or none.
+    """
+    return _now_or_later(readback_item(self))
+
+
+def tolist(self: Tensor) -> Any:
+    """The values as lists, nested as deep as there are dimensions (a number for none); in a Trio task: ``await t.tolist()``."""
+    values = _values(self)
+    return _now_or_later(_read(self, lambda array: values(array).tolist()))
 
 
 def readback_item(x: Tensor) -> Readback[Any]:
-    """The one element as a Python number."""
-    if x.layout.numel != 1:
-        raise ShapeError(f"item: only one element can become a number, this tensor has shape {list(x.shape)}")
-    values = _values(x)
-    return _read(x, lambda array: values(array).reshape(()).item())
+    """The one element as a Python number, on its way to the host."""
+    layout = x.layout
+    if layout.numel != 1:
+        raise ShapeError(f"item: only one element can become a number, this tensor has shape {list(layout.shape)}")
+    dtype, widened = layout.dtype.numpy, layout.dtype is dt.bfloat16
+    size = dtype.itemsize
+
+    def number(data: NDArray[np.uint8]) -> Any:
+        stored = data.view(dtype)
+        return (_widened(stored) if widened else stored).item()
+
+    return layout.device.read(x.storage, x.offset * size, size, number)
 
 
-def readback_list(x: Tensor) -> Readback[Any]:
-    values = _values(x)
-    return _read(x, lambda array: values(array).tolist())
+def _now_or_later(readback: Readback[Any]) -> Any:
+    return readback if in_trio_task() else readback.wait()
 
 
 def readback_with(x: Tensor, convert: Callable[[NDArray[Any]], T]) -> Readback[T]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,17 +22,18 @@ WIDE = 128  # inner entries from which a call per entry of the axis is quicker t
 def _blocks(
     kernel: ShaderKernel, binding: Binding, driver: Workers, compute: Callable[[Array, Array], None], least: int = 1
 ) -> Runner:
-    """``compute`` on outer entries, shared out among threads if there are twice as many as ``least``."""
+    """``compute`` on outer entries, ``least`` or more at a time."""
     outer, length, inner, entries, _ = kernel.attributes
     assert isinstance(outer, int) and isinstance(length, int) and isinstance(inner, int) and isinstance(entries, int)
     x = binding.rows(kernel.inputs[0], (outer, length * inner)).reshape(outer, length, inner)
     out = binding.rows(kernel.outputs[0], (outer, entries * inner)).reshape(outer, entries, inner)
     if not x.size:
         return lambda values: None
-    parts = stretches(outer, x.size, driver.threads if outer >= 2 * least else 1)
+    parts = stretches(outer, x.size, driver.threads, least)
     pieces = Pieces(x.size, len(parts), 4, driver)
-    for number, part in enumerate(parts):
-        pieces.add(number, partial(lambda *call: [(compute, call)], x[part], out[part]))
+    for part in parts:
+        calls = [(compute, (x[part], out[part]))]
+        pieces.add(lambda share, calls=calls: calls)  # type: ignore[misc]
     return lambda values: pieces.run()
 
 

@@ -48,14 +48,13 @@ class Beside:
 
     def __call__(self, values: Sequence[float]) -> None:
         if self._runs is None:
-            parts, rest, last = self._cut()
-            self._runs = [partial(self._begin, parts[0]), *parts[1:]], rest, last
-        parts, rest, last = self._runs
+            self._runs = self._cut()
+        (first, *others), rest, last = self._runs
         self._values = values
         for product in (self._first, self._second):
             if product is not None:
                 product.scalars.set(values)
-        self._driver.together(parts)
+        self._driver.together([partial(self._begin, first), *others])
         execute(rest)
         for runner in self._between:
             runner(values)

@@ -169,8 +169,9 @@ class HostDriver:
         finally:
             if self._jobs:  # of others, or Ctrl-C came before this thread's own
                 self._wake_worker()
-        with self._changed:
-            self._changed.wait_for(lambda: self._reached(points, interrupts), timeout)
+        if not self._reached(points, interrupts):
+            with self._changed:
+                self._changed.wait_for(lambda: self._reached(points, interrupts), timeout)
         for timeline, _ in points:
             if timeline.failure is not None:
                 raise timeline.failure

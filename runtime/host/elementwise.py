@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from bisect import bisect_right
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from itertools import pairwise
@@ -17,7 +17,6 @@ from ..hazards import overlap
 from ..plan.plan import ElementwiseKernel
 from .calls import Call, execute
 from .evaluate import Evaluator, Scalars
-from .helpers import WAKING, bounds
 from .record import Binding, Runner, Workers, error_words
 from .tables import Table
 
@@ -25,7 +24,7 @@ Array = NDArray[Any]
 
 BLOCK = 1 << 16  # elements per piece: few enough for a second-level cache, enough that calling NumPy costs little beside
 PARALLEL = 1 << 18  # elements from which several threads are worth it
-PER_STEP, PER_READ = 1e-10, 1.6e-10  # seconds for an element through one instruction, and from memory
+EACH = 2  # pieces per thread of what is read once: to begin another one takes some microseconds
 KEPT_CALLS = 20_000  # calls of a kernel that are kept from run to run; beyond, they are made anew piece by piece
 
 
@@ -47,47 +46,58 @@ def blocks(shape: tuple[int, ...], size: int) -> Iterator[tuple[tuple[Any, ...],
 
 
 def stretches(length: int, elements: int, threads: int, step: int = 1) -> list[slice]:
-    """An axis of a domain of so many ``elements``, cut at multiples of ``step`` for threads that read each of them once."""
-    if elements < PARALLEL or length < threads * step:
+    """An axis of a domain of so many ``elements``, cut at multiples of ``step`` into `Pieces` that are read once."""
+    count = min(EACH * threads, length // step, elements // BLOCK)
+    if elements < PARALLEL or threads == 1 or count < 2:
         return [slice(0, length)]
-    ends = bounds(length, step, elements * PER_READ, [0.0, *[WAKING] * (threads - 1)])
-    return [slice(start, end) for start, end in pairwise(ends) if end > start]
+    ends = [round(length / step * k / count) * step for k in range(count)]
+    return [slice(start, end) for start, end in pairwise([*ends, length])]
 
 
-Piece = Callable[[], Sequence[Call]]
+Bind = Callable[[int], Sequence[Call]]  # what a piece calls, for the thread of this number
 
 
 class Pieces:
-    """A kernel's domain cut into pieces that several threads share, each with an evaluator of its own."""
+    """A kernel's domain cut into pieces, which several threads take one after the other.
+
+    The thread that runs the kernel takes them from the front and the others from the back: who begins late, or is slower, takes fewer.
+    """
 
     def __init__(self, elements: int, count: int, steps: int, driver: Workers) -> None:
         self.shares = min(driver.threads, count) if elements >= PARALLEL and count > 1 else 1
-        self._ends = bounds(count, 1, elements * (PER_READ + steps * PER_STEP), [0.0, *[WAKING] * (self.shares - 1)])[1:-1]
         self._keep = count * (steps + 1) <= KEPT_CALLS
         self._driver = driver
-        self._work: list[list[Piece]] = [[] for _ in range(self.shares)]
-        self._runs = [partial(_run, work) for work in self._work]
+        self._pieces: list[Bind] = []
+        self._bound: list[dict[int, Sequence[Call]]] = [{} for _ in range(self.shares)]
+        self._left: deque[int] = deque()
 
-    def add(self, number: int, bind: Piece) -> None:
-        """The piece of this number, as the function that binds it."""
-        work = self._work[self.share(number)]
-        if self._keep:
-            calls = bind()
-            work.append(lambda: calls)
-        else:
-            work.append(bind)
-
-    def share(self, number: int) -> int:
-        """Which thread computes the piece of this number: each has neighbours, in every kernel about the same ones."""
-        return bisect_right(self._ends, number)
+    def add(self, bind: Bind) -> None:
+        """The next piece, as the function that binds it."""
+        self._pieces.append(bind)
 
     def run(self) -> None:
-        self._driver.together(self._runs)
+        self._left.clear()  # of what an error left there
+        self._left.extend(range(len(self._pieces)))
+        if self.shares == 1:
+            self._take(0)
+        else:
+            # Made anew each time: kept, they would keep this object, and its memory, until the garbage collector comes.
+            self._driver.together([partial(self._take, share) for share in range(self.shares)])
 
-
-def _run(work: Sequence[Piece]) -> None:
-    for piece in work:
-        execute(piece())
+    def _take(self, share: int) -> None:
+        """What one thread does."""
+        take, bound = self._left.pop if share else self._left.popleft, self._bound[share]
+        while True:
+            try:
+                number = take()
+            except IndexError:
+                return
+            calls = bound.get(number)
+            if calls is None:
+                calls = self._pieces[number](share)
+                if self._keep:
+                    bound[number] = calls
+            execute(calls)
 
 
 def overlapping(kernel: ElementwiseKernel) -> tuple[frozenset[int], bool]:
@@ -135,11 +145,11 @@ def apply(
     boxes = list(blocks(shape, size if crossed else BLOCK))
     pieces = Pieces(size, len(boxes), len(program.steps), driver)
     evaluators = [Evaluator(program, scalars, words, shared, arena) for arena in driver.arenas[: pieces.shares]]
-    for number, (index, first) in enumerate(boxes):
-        evaluator = evaluators[pieces.share(number)]
+    bind = _crossing if crossed else Evaluator.bind
+    for index, first in boxes:
         ins = [x.piece(index) if isinstance(x, Table) else x[index] for x in inputs]
         outs = [x[index] for x in outputs]
-        pieces.add(number, partial(_crossing if crossed else Evaluator.bind, evaluator, ins, outs, first))
+        pieces.add(lambda share, ins=ins, outs=outs, first=first: bind(evaluators[share], ins, outs, first))  # type: ignore[misc]
     return pieces
 
 

@@ -125,9 +125,14 @@ def record(plan: Plan, buffers: Sequence[Buffer], driver: Workers) -> HostRecord
     runners = [_runner(kernel, binding, driver) for kernel in kernels]
     if not driver.timestamps:  # for which kernels have to run one after the other
         runners = paired(kernels, runners, binding, driver)
-    products = any(not isinstance(kernel, ElementwiseKernel) for kernel in kernels)
+    products = any(map(_may_multiply, kernels))
     seconds = sum(estimated_seconds(kernel) for kernel in kernels)
     return HostRecording(runners, len(kernels), driver.timestamps, seconds, products)
+
+
+def _may_multiply(kernel: Kernel) -> bool:
+    """Whether a kernel may call BLAS; sums do."""
+    return not isinstance(kernel, ElementwiseKernel) and not (isinstance(kernel, ReduceKernel) and kernel.combine != "add")
 
 
 def estimated_seconds(kernel: Kernel) -> float:

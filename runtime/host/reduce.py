@@ -17,6 +17,7 @@ from .calls import Call, execute
 from .elementwise import BLOCK, PARALLEL, Pieces, apply, blocks, stretches
 from .evaluate import Evaluator, Scalars
 from .record import Binding, Runner, Workers, stored_as_computed
+from .scratch import Arena
 from .sums import STRETCH, sums
 
 Array = NDArray[Any]
@@ -83,30 +84,41 @@ def _by_rows(kernel: ReduceKernel) -> bool:
 def reduce(kernel: ReduceKernel, binding: Binding, driver: Workers) -> Runner:
     assert kernel.splits == 1, "the host's traits ask for reductions in one stage"
     early = len(kernel.inputs) - kernel.late
-    accumulate = functions.register_dtype(kernel.accumulate)
-    totals = np.empty(kernel.kept, accumulate)
     n_scalars = len(kernel.program.scalars)
     before = Scalars(kernel.program, kernel.scalars[:n_scalars])
     after = Scalars(kernel.epilogue, kernel.scalars[n_scalars:])
     late = [binding.array(o, kernel.kept) for o in kernel.inputs[early:]]
+    inputs = [binding.array(o, kernel.kept + kernel.reduced) for o in kernel.inputs[:early]]
     outputs = [binding.array(o, kernel.kept) for o in kernel.outputs]
-    finish = apply(kernel.epilogue, kernel.kept, after, [totals, *late], outputs, driver)
+    totals = _right_there(kernel, inputs, outputs)
+    finish = None
+    if totals is None:
+        totals = np.empty(kernel.kept, functions.register_dtype(kernel.accumulate))
+        finish = apply(kernel.epilogue, kernel.kept, after, [totals, *late], outputs, driver)
     if math.prod(kernel.reduced) == 0:
-        totals[...] = IDENTITY[kernel.combine]
-        first, rest = None, list[Call]()
+        first, rest = None, [(np.copyto, (totals, IDENTITY[kernel.combine]))]
     else:
-        inputs = [binding.array(o, kernel.kept + kernel.reduced) for o in kernel.inputs[:early]]
         first, rest = _pieces(kernel, inputs, before, totals, driver)
 
     def run(values: Sequence[float]) -> None:
         before.set(values)
-        after.set(values)
         if first is not None:
             first.run()
-            execute(rest)
-        finish.run()
+        execute(rest)
+        if finish is not None:
+            after.set(values)
+            finish.run()
 
     return run
+
+
+def _right_there(kernel: ReduceKernel, inputs: Sequence[Array], outputs: Sequence[Array]) -> Array | None:
+    """The output, where totals can be computed in its memory and are all there is to it."""
+    epilogue = kernel.epilogue
+    if epilogue.steps or epilogue.results != (0,) or outputs[0].dtype != functions.register_dtype(kernel.accumulate):
+        return None
+    alone = outputs[0].flags.c_contiguous and not any(np.may_share_memory(outputs[0], x) for x in inputs)
+    return outputs[0] if alone else None
 
 
 def _pieces(
@@ -123,22 +135,19 @@ def _pieces(
     partial_totals = totals[np.newaxis] if parts == 1 else np.empty((parts, *kernel.kept), dtype)
     pieces = Pieces(elements, len(cut) * parts, len(program.steps), driver)
     evaluators = [Evaluator(program, scalars, arena=arena) for arena in driver.arenas[: pieces.shares]]
-    number = 0
     kept_axes, reduced_axes = len(kernel.kept), len(kernel.reduced)
     for index, rest in cut:
         for part, (within, start) in enumerate(rest):
-            share = pieces.share(number)
             full = (*_filled(index, kept_axes), *_filled(within, reduced_axes), ...)
             into = partial_totals[part, *_filled(index, kept_axes), ...]
             ins = [x[full] for x in inputs]  # an ellipsis in it: without, what is 0-d would be copied
             if computed:
                 shape = ins[0].shape if ins else np.empty(kernel.kept + kernel.reduced, np.bool_)[full].shape
-                temporary = driver.arenas[share].take("values", shape, value.numpy)
+                made = partial(_computed, ins, shape, start, value, kernel.combine, into, near)
+                pieces.add(lambda share, made=made: made(evaluators[share], driver.arenas[share]))  # type: ignore[misc]
             else:
-                temporary = ins[program.results[0]]
-            made = partial(_reduce_piece, evaluators[share], ins if computed else None, temporary, start, value, kernel.combine, into, near)
-            pieces.add(number, made)
-            number += 1
+                calls = _reduced(ins[program.results[0]], value, kernel.combine, into, near)
+                pieces.add(lambda share, calls=calls: calls)  # type: ignore[misc]
     if parts == 1:
         return pieces, []
     turned = np.moveaxis(partial_totals, 0, -1)
@@ -151,13 +160,18 @@ def _filled(index: tuple[Any, ...], axes: int) -> tuple[Any, ...]:
     return (*given, *[slice(None)] * (axes - len(given)))
 
 
-def _reduce_piece(
-    evaluator: Evaluator, inputs: Sequence[Array] | None, values: Array, first: int, dtype: DType, how: str, out: Array,
-    near: bool,
+def _computed(
+    inputs: Sequence[Array], shape: tuple[int, ...], first: int, dtype: DType, how: str, out: Array, near: bool, evaluator: Evaluator,
+    arena: Arena,
 ) -> list[Call]:  # fmt: skip
-    calls = [] if inputs is None else evaluator.bind(inputs, [values], first)
+    """What computes the values of a piece and reduces them."""
+    values = arena.take("values", shape, dtype.numpy)
+    return [*evaluator.bind(inputs, [values], first), *_reduced(values, dtype, how, out, near)]
+
+
+def _reduced(values: Array, dtype: DType, how: str, out: Array, near: bool) -> list[Call]:
     summed = sums(values, out.ndim, out, near) if how == "add" and stored_as_computed(dtype) else None
-    return [*calls, *(summed or [(_combine_into, (dtype, values, out.ndim, how, out))])]
+    return summed or [(_combine_into, (dtype, values, out.ndim, how, out))]
 
 
 def _combine_into(dtype: DType, values: Array, kept: int, how: str, out: Array) -> None:

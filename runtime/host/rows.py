@@ -61,13 +61,14 @@ def rows(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
     step = max(1, BLOCK // columns)
     starts = range(0, lines, step)
     pieces = Pieces(lines * columns, len(starts), STEPS, driver)
-    for number, start in enumerate(starts):
-        arena, part = driver.arenas[pieces.share(number)], slice(start, start + step)
-        pieces.add(number, partial(_calls, arena, compute, source.dtype, x[part], target.dtype, out[part]))
+    for start in starts:
+        given, made = x[start : start + step], out[start : start + step]
+        bind = partial(_calls, compute, source.dtype, given, target.dtype, made)
+        pieces.add(lambda share, bind=bind: bind(driver.arenas[share]))  # type: ignore[misc]
     return lambda values: pieces.run()
 
 
-def _calls(arena: Arena, compute: Compute, given: DType, x: Array, made: DType, out: Array) -> Sequence[Call]:
+def _calls(compute: Compute, given: DType, x: Array, made: DType, out: Array, arena: Arena) -> Sequence[Call]:
     """For some rows."""
     register = functions.register_dtype(made)
     raised, ends = arena.take("raised", x.shape, register), arena.take("ends", (len(x), 1), register)

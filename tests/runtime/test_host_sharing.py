@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
+from weakref import ref
 
 import numpy as np
 import pytest
@@ -14,8 +17,10 @@ from rasptorch import nn, optim
 from rasptorch.runtime import settings
 from rasptorch.runtime.device import Device
 from rasptorch.runtime.host import beside, blas, matmul, spinning, tiles
-from rasptorch.runtime.host.calls import execute
+from rasptorch.runtime.host.calls import Call, execute
 from rasptorch.runtime.host.driver import HostDriver
+from rasptorch.runtime.host.elementwise import PARALLEL, Pieces, stretches
+from rasptorch.runtime.host.evaluate import Evaluator
 from rasptorch.runtime.host.helpers import WAKING, Helpers, bounds
 from rasptorch.runtime.host.spinning import Spinning
 
@@ -62,6 +67,95 @@ def test_what_no_thread_has_begun_is_taken_back(helpers: Helpers) -> None:
     single.together([first, long, last])  # `last` is behind `long` in the helper's queue, which waits for it
     assert done == [threading.current_thread()]
     single.close()
+
+
+def test_who_is_slower_takes_fewer_pieces() -> None:
+    with settings.override(host_threads=2):
+        driver = HostDriver()
+    taken: dict[int, list[int]] = {0: [], 1: []}
+    begun, ended = threading.Event(), threading.Event()
+
+    def bind(number: int, share: int) -> list[Call]:
+        def compute() -> None:
+            taken[share].append(number)
+            if share == 1:
+                begun.set()
+                assert ended.wait(10)
+            else:
+                assert begun.wait(10)
+                if number == 8:
+                    ended.set()
+
+        return [(compute, ())]
+
+    pieces = Pieces(PARALLEL, 10, 1, driver)
+    for number in range(10):
+        pieces.add(partial(bind, number))
+    for _ in range(3):
+        pieces.run()
+        assert taken == {0: list(range(9)), 1: [9]}
+        taken[0].clear(), taken[1].clear(), begun.clear(), ended.clear()
+    driver.close()
+
+
+def test_pieces_after_an_error_are_those_of_the_next_run() -> None:
+    with settings.override(host_threads=1):
+        driver = HostDriver()
+    done, broken = list[int](), True
+
+    def compute(number: int) -> None:
+        if broken and number == 2:
+            raise ZeroDivisionError
+        done.append(number)
+
+    pieces = Pieces(PARALLEL, 5, 1, driver)
+    for number in range(5):
+        pieces.add(lambda share, number=number: [(compute, (number,))])  # type: ignore[misc]
+    with pytest.raises(ZeroDivisionError):
+        pieces.run()
+    broken = False
+    done.clear()
+    pieces.run()
+    assert done == [0, 1, 2, 3, 4]
+    driver.close()
+
+
+def test_recordings_go_without_the_garbage_collector(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They hold memory that Python does not count."""
+    with settings.override(host_threads=2):
+        device = Device("cpu, recordings", HostDriver())
+    x = rt.tensor(np.ones((1024, 300), np.float32), device=device)
+    monkeypatch.setattr(beside, "WORTH_BESIDE", 1000)
+    kinds = (Pieces, Evaluator, matmul.Product, beside.Beside)
+    gc.collect()
+    gc.disable()
+    others = [found for found in gc.get_objects() if type(found) in kinds]
+    try:
+        for made in ((x * 2 + x).relu(), x.sum(), x.max(), (x * x).sum(1), x.softmax(1), x.cumsum(1), x.argmax(0), (x @ x.T).relu()):
+            made.numpy()
+        first, second = x.T @ x, (x.T @ x).exp()
+        rt.synchronize(device)
+        del made, first, second
+        known = set(map(id, others))
+        kept = [ref(found) for found in gc.get_objects() if type(found) in kinds and id(found) not in known]
+        assert {type(reference()) for reference in kept} == set(kinds)
+        with device.lock:
+            for plan in device.plans._plans.values():
+                device.recordings.forget(plan)
+        assert not [reference() for reference in kept if reference() is not None]
+    finally:
+        gc.enable()
+    device.close()
+
+
+@pytest.mark.parametrize("threads", [2, 3, 4])
+def test_what_is_read_once_is_cut_in_few_pieces(threads: int) -> None:
+    for length, elements, step in ((4096, 4096 << 10, 1), (4096, 4096 << 10, 64), (1000, 1 << 20, 64), (3, 3 << 20, 1), (0, 0, 1)):
+        made = stretches(length, elements, threads, step)
+        assert [part.start for part in made] == [0, *(part.stop for part in made[:-1])] and made[-1].stop == length
+        assert all(part.start % step == 0 for part in made) and len(made) <= 2 * threads
+        assert len(made) > 1 or elements < PARALLEL
+    assert stretches(4096, PARALLEL - 1, threads) == [slice(0, 4096)] == stretches(4096, 4096 << 10, 1)
 
 
 @pytest.mark.parametrize("where", [0, 1, 2])
