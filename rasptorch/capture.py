@@ -44,7 +44,7 @@ class CapturedFunction:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         tensors: list[Tensor] = []
-        form = _form((args, kwargs), tensors)
+        form = _form((args, kwargs), tensors) if args or kwargs else None
         stream = self._stream(tensors)
         identities = [id(t.storage) for t in tensors]
         key = (stream, form, tuple(identities.index(i) for i in identities), low_dtypes.get())

@@ -57,7 +57,7 @@ class Buffer:
         self.block: Final = block
         self.offset: Final = offset
         self.nbytes: Final = nbytes
-        self.key: Final = (block.key, offset)
+        self.key: Final = block.key << 48 | offset  # one number: recordings are found by those of all buffers
 
     def view(self, nbytes: int, start: int = 0) -> NDArray[np.uint8]:
         """``nbytes`` from ``start`` on as the host sees them. Only for mapped memory, and only when no command is using it."""

@@ -135,15 +135,17 @@ class Captured:
     def replay(self, inputs: Sequence[Slot]) -> dict[int, Storage]:
         """Submit once more; returns the new storages of the results by their positions. Only enqueues."""
         stream = self._stream
-        refuse("calling another captured function")
+        if active:
+            refuse("calling another captured function")
         stream.make_room_if_crowded()
         with stream.device.lock:
             if stream.failure is not None:
                 raise stream.failure
             if active:
                 check_stream(stream)
-            stream.submit()
-            bound = dict(self._fixed)
+            if stream.commands_gathered():
+                stream.submit()
+            bound = self._fixed.copy()
             for number, slot in zip(self._input_numbers, inputs, strict=True):
                 if number in self._needed:
                     bound[number] = slot
@@ -173,4 +175,5 @@ class Captured:
             owner = slot.owner()
             if owner is not None:
                 owner.version += 1
-        self._stream.submit()
+        if self._stream.commands_gathered():  # the copies
+            self._stream.submit()

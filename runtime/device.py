@@ -134,6 +134,8 @@ class Device:
     def flush(self) -> list[Fence]:
         """Submit what every stream has gathered; returns a fence per stream."""
         self.check_process()
+        if not self.several_streams:
+            return [self.default_stream.flush()]
         return [stream.flush() for stream in list(self.streams)]
 
     def in_flight(self) -> int:

@@ -20,8 +20,8 @@ class Slot:
     """The engine's side of a storage; lives on while a batch still needs it after the tensors are gone.
 
     ``batch`` and ``index`` say where the open batch knows it; ``dirty`` is the last batch that writes it. ``written`` and ``used``
-    are the fences of its last writer and of each stream's last use. ``failure`` is set when the batch that should have computed it
-    could not run.
+    are the fences of its last writer and of each stream's last use: nothing may be added to that dict, which slots share. ``failure`` is
+    set when the batch that should have computed it could not run.
     """
 
     __slots__ = (

@@ -225,16 +225,15 @@ class Stream:
         buffers, arenas = self._bind(slots, plan)
         value = self.submitted + 1
         recording, reused = self._submit(slots, plan, scalars, buffers, arenas, value)
+        uses, several = {self: value}, device.several_streams
         for index in plan.bound:
             slot = slots[index]
-            if slot.used is None:
-                slot.used = {}
-            slot.used[self] = value
+            slot.used = {**slot.used, **uses} if several and slot.used else uses
         fence = Fence(self, value)
         for index in plan.written:
             slots[index].written = fence
         if arenas:
-            self._give_back(arenas, slots, plan, {self: value})
+            self._give_back(arenas, slots, plan, uses)
         self._unfinished.append((value, recording, plan))
         counters = device.statistics
         counters.commands += commands
@@ -308,6 +307,8 @@ class Stream:
 
     def _waits(self, slots: Mapping[int, Slot], plan: Plan) -> list[tuple[Any, int]]:
         """What other streams must have finished first: the last writer of what we read, every user of what we write."""
+        if not self.device.several_streams:
+            return []
         waits: dict[Stream, int] = {}
         for fence in self._wanted:
             waits[fence.stream] = max(fence.value, waits.get(fence.stream, 0))

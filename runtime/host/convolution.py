@@ -25,7 +25,7 @@ from . import functions
 from .blas import product, shared_out
 from .calls import Call, execute
 from .elementwise import blocks
-from .evaluate import Evaluator, Scalars
+from .evaluate import Evaluator, Scalars, overlapping
 from .record import Binding, Runner, Workers, stored_as_computed
 from .scratch import Arena
 
@@ -358,10 +358,9 @@ class Epilogue:
             return [*calls, (np.copyto, (outs[0], part))]
         inputs = [part, *(x[at].transpose(self._order) for x in self._late)]
         if part.shape[-1] < FEW_ITEMS or not part.flags.c_contiguous:
-            shared = frozenset(range(len(outs)))
-            return calls + Evaluator(self._program, self._scalars, None, shared, arena).bind(inputs, outs)
+            return calls + Evaluator(self._program, self._scalars, None, overlapping(inputs, outs), arena).bind(inputs, outs)
         # Computed where neighbours are neighbours in memory, a piece that fits the cache at a time, and then turned.
-        after = Evaluator(self._program, self._scalars, None, frozenset(), arena)
+        after = Evaluator(self._program, self._scalars, arena=arena)
         for box, _ in blocks(part.shape, PIECE):
             targets = [out[box] for out in outs]
             results = [arena.take(f"result {k}", target.shape, target.dtype) for k, target in enumerate(targets)]
@@ -430,7 +429,8 @@ def _numbered(
     """Elements are numbered over the whole output: that comes first, the epilogue after."""
     late = [binding.array(o, kernel.shape) for o in kernel.inputs[2:]]
     outputs = [binding.array(o, kernel.shape) for o in kernel.outputs]
-    after = Evaluator(epilogue, scalars, None, frozenset(range(len(outputs))))
+    shared = overlapping([np.empty(0), *late], outputs)  # the first input is the product, in memory of its own
+    after = Evaluator(epilogue, scalars, None, shared)
     order = (1, 2, 0, 3, 4) if kernel.swapped else (0, 1, 2, 3, 4)
     inner = _method(kernel).order
 

@@ -16,7 +16,7 @@ from ..command import Program
 from ..hazards import overlap
 from ..plan.plan import ElementwiseKernel
 from .calls import Call, execute
-from .evaluate import Evaluator, Scalars
+from .evaluate import NONE, Evaluator, Scalars, overlapping
 from .record import Binding, Runner, Workers, error_words
 from .tables import Table
 
@@ -100,15 +100,13 @@ class Pieces:
             execute(calls)
 
 
-def overlapping(kernel: ElementwiseKernel) -> tuple[frozenset[int], bool]:
-    """Outputs whose memory an input uses too, and whether any of them is walked differently from that input."""
-    shared, crossed = set(), False
-    for k, o in enumerate(kernel.outputs):
+def crossing(kernel: ElementwiseKernel) -> bool:
+    """Whether any output uses memory of an input that is walked differently."""
+    for o in kernel.outputs:
         for n, i in enumerate(kernel.inputs):
-            if overlap(o.access, i.access):
-                shared.add(k)
-                crossed = crossed or o.strides != i.strides or o.offset != i.offset or n in kernel.program.tables
-    return frozenset(range(len(kernel.outputs)) if kernel.donated else shared), crossed
+            if overlap(o.access, i.access) and (o.strides != i.strides or o.offset != i.offset or n in kernel.program.tables):
+                return True
+    return False
 
 
 def elementwise(kernel: ElementwiseKernel, binding: Binding, driver: Workers) -> Runner:
@@ -119,9 +117,8 @@ def elementwise(kernel: ElementwiseKernel, binding: Binding, driver: Workers) ->
     ]
     outputs = [binding.array(o, shape) for o in kernel.outputs]
     words = error_words(kernel, binding)
-    shared, crossed = overlapping(kernel)
     scalars = Scalars(program, kernel.scalars)
-    pieces = apply(program, shape, scalars, inputs, outputs, driver, words, shared, crossed)
+    pieces = apply(program, shape, scalars, inputs, outputs, driver, words, crossing(kernel))
 
     def run(values: Sequence[float]) -> None:
         scalars.set(values)
@@ -132,18 +129,17 @@ def elementwise(kernel: ElementwiseKernel, binding: Binding, driver: Workers) ->
 
 def apply(
     program: Program, shape: tuple[int, ...], scalars: Scalars, inputs: Sequence[Array | Table], outputs: Sequence[Array],
-    driver: Workers,
-    words: Array | None = None, shared: frozenset[int] | None = None, crossed: bool = False,
+    driver: Workers, words: Array | None = None, crossed: bool = False,
 ) -> Pieces:  # fmt: skip
     """``program`` over all elements of ``shape``, ready to run.
 
-    ``shared`` are the outputs that inputs share memory with (by default all of them may), ``crossed`` says that they do so in another
-    order: then a piece would see what another piece has already written, so there is only one.
+    ``crossed`` says that outputs share memory with inputs in another order: then a piece would see what another piece has already
+    written, so there is only one.
     """
-    shared = frozenset(range(len(outputs))) if shared is None else shared
     size = math.prod(shape)
     boxes = list(blocks(shape, size if crossed else BLOCK))
     pieces = Pieces(size, len(boxes), len(program.steps), driver)
+    shared = NONE if crossed else overlapping(inputs, outputs)
     evaluators = [Evaluator(program, scalars, words, shared, arena) for arena in driver.arenas[: pieces.shares]]
     bind = _crossing if crossed else Evaluator.bind
     for index, first in boxes:

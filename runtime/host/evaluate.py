@@ -6,7 +6,7 @@ where it belongs. Running a program is then nothing but calling its functions.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -41,18 +41,30 @@ class Scalars:
             register[()] = value if whole is None else wrapped(value, whole)
 
 
+Overlaps = Mapping[int, Sequence[int]]  # by the number of an output, those of the inputs that use its memory, element by element
+NONE: Overlaps = {}
+
+
+def overlapping(inputs: Sequence[Array | Table], outputs: Sequence[Array]) -> Overlaps:
+    made = {}
+    for k, out in enumerate(outputs):
+        using = [i for i, x in enumerate(inputs) if np.may_share_memory(out, x.flat if isinstance(x, Table) else x)]
+        if using:
+            made[k] = using
+    return made
+
+
 class Evaluator:
     """Binds one program to arrays. What it binds shares scratch memory, so it runs one after the other.
 
     Registers that die are reused, by the very step that reads them last where it may; their memory is the ``arena``'s where there is
     one. A step whose register is a result is computed straight into the output when the output's stored form is its register form; into
-    ``shared`` outputs, whose memory inputs use too, only at the last step. Inputs that are results as they are get put aside before such
-    an output is written.
+    one of the ``overlaps``, where inputs use its memory too, only if those are not needed afterwards. Inputs that are results as they
+    are get put aside before such an output is written.
     """
 
     def __init__(
-        self, program: Program, scalars: Scalars, words: Array | None = None, shared: frozenset[int] = frozenset(),
-        arena: Arena | None = None,
+        self, program: Program, scalars: Scalars, words: Array | None = None, overlaps: Overlaps = NONE, arena: Arena | None = None,
     ) -> None:  # fmt: skip
         self._program = program
         self._words = words
@@ -63,15 +75,21 @@ class Evaluator:
             for k, register in reversed(list(enumerate(program.results)))
             if register >= self._base
             and stored_as_computed(program.dtype_of(register))
-            and (k not in shared or register == self._base + len(program.steps) - 1)
+            and self._settled(register - self._base, overlaps.get(k, ()))
         }
-        self._aside = [r for r in set(program.results) if r < len(program.inputs)] if shared else []
+        self._aside = [r for r in set(program.results) if r < len(program.inputs)] if overlaps else []
         self._dying = self._lifetimes()
         self._scratch: dict[Any, list[Array]] = {}
         self._arena = arena
         self._registers = 0  # in the arena
         self._lendable: dict[Any, list[Array]] = {}
         self._lent: list[Array] = []
+
+    def _settled(self, number: int, inputs: Sequence[int]) -> bool:
+        """Whether nothing after step ``number`` reads any of the ``inputs``."""
+        steps = self._program.steps
+        alone = bool(inputs) and steps[number].opcode in ALONE and number < len(steps) - 1
+        return not alone and not any(i in step.args for step in steps[number + 1 :] for i in inputs)
 
     def _lifetimes(self) -> list[list[int]]:
         """Per step, the scratch registers nobody needs after it."""

@@ -18,7 +18,8 @@ from queue import SimpleQueue
 import numpy as np
 
 Part = Callable[[], object]
-WAKING = 30e-6  # seconds until a thread that has been woken begins
+WAKING = 30e-6  # seconds until a thread that waited goes on
+HANDING = 15e-6  # seconds by which a helper begins later than the thread that has woken it
 
 
 def bounds(length: int, step: int, work: float, delays: Sequence[float]) -> list[int]:

@@ -21,8 +21,8 @@ from . import functions
 from .blas import depth, many_threads, one_thread, product, shared_out
 from .calls import Call, execute
 from .elementwise import BLOCK, blocks
-from .evaluate import Evaluator, Scalars
-from .helpers import WAKING, Part, bounds
+from .evaluate import Evaluator, Scalars, overlapping
+from .helpers import HANDING, Part, bounds
 from .record import Binding, Workers, stored_as_computed
 from .scratch import Arena
 from .spinning import Spinning
@@ -147,7 +147,7 @@ class Product:
         """
         kernel, bound = self.kernel, self._bound(arenas[0])
         shares = self._shares(len(arenas), bound.tile)
-        delays = [busy, *[WAKING] * (shares - 1)]
+        delays = [busy, *[HANDING] * (shares - 1)]
         if shares == 1 or self._plain or math.prod(bound.shape) >= TOGETHER:
             made = parts(kernel, delays, bound.tile, near=not (self._plain or self._numbered))
             return [partial(execute, bound.calls(share, own)) for share, own in zip(made, arenas, strict=False)], []
@@ -157,7 +157,7 @@ class Product:
     def unfinished(self, arenas: Sequence[Arena]) -> tuple[list[Part], list[Call]]:
         """Parts for as many threads as there are ``arenas``, which all have to wake, and then the epilogue of all."""
         bound = self._bound(arenas[0])
-        delays = [WAKING] * self._shares(len(arenas), bound.tile)
+        delays = [HANDING] * self._shares(len(arenas), bound.tile)
         return self._products(bound, delays), bound.epilogue((...,), bound.whole, arenas[0])
 
     def _products(self, bound: _Bound, delays: Sequence[float]) -> list[Part]:
@@ -236,7 +236,8 @@ class _Bound:
         """What is done to the part at ``index``, of which ``products`` have been computed."""
         if self._epilogue is None:
             return []
-        after = Evaluator(self._epilogue, self._scalars, None, frozenset(range(len(self._outputs))), arena)
+        shared = overlapping([self.whole, *self._late], self._outputs)
+        after = Evaluator(self._epilogue, self._scalars, None, shared, arena)
         late, outs, made = [x[index] for x in self._late], [x[index] for x in self._outputs], list[Call]()
         for box, first in blocks(products.shape, PIECE):
             made += after.bind([products[box], *(x[box] for x in late)], [x[box] for x in outs], first)

@@ -193,15 +193,15 @@ _UNSIGNED = {size: np.dtype(f"u{size}") for size in (1, 2, 4, 8)}
 
 def check_index(words: Array, index: Array, bound: int, tag: int, out: Array) -> None:
     """The opcode ``check_index``: see `runtime.opcodes`."""
+    bound = int(bound)  # a scalar of the batch
     size = abs(bound)
-    low = -size if bound > 0 else 0
     if not index.size:
         return
     unsigned = index.view(_UNSIGNED[index.itemsize])  # in which negative numbers are the largest
     if np.maximum.reduce(unsigned, axis=None) < size:
         np.copyto(out, index, casting="unsafe")
         return
-    bad = (index < low) | (index >= size)
+    bad = (index < (-size if bound > 0 else 0)) | (index >= size)
     if bad.any():
         note_error(words, tag, int(index[bad][0]), bound)
     np.copyto(out, np.where(bad, 0, np.where(index < 0, index + size, index)), casting="unsafe")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -90,11 +91,13 @@ def reduce(kernel: ReduceKernel, binding: Binding, driver: Workers) -> Runner:
     late = [binding.array(o, kernel.kept) for o in kernel.inputs[early:]]
     inputs = [binding.array(o, kernel.kept + kernel.reduced) for o in kernel.inputs[:early]]
     outputs = [binding.array(o, kernel.kept) for o in kernel.outputs]
-    totals = _right_there(kernel, inputs, outputs)
-    finish = None
-    if totals is None:
+    epilogue, place = kernel.epilogue, _place(kernel, [*inputs, *late], outputs)
+    if place is None:
         totals = np.empty(kernel.kept, functions.register_dtype(kernel.accumulate))
-        finish = apply(kernel.epilogue, kernel.kept, after, [totals, *late], outputs, driver)
+    else:
+        totals = outputs.pop(place)
+        epilogue = replace(epilogue, results=(*epilogue.results[:place], *epilogue.results[place + 1 :]))
+    finish = apply(epilogue, kernel.kept, after, [totals, *late], outputs, driver) if outputs else None
     if math.prod(kernel.reduced) == 0:
         first, rest = None, [(np.copyto, (totals, IDENTITY[kernel.combine]))]
     else:
@@ -112,13 +115,13 @@ def reduce(kernel: ReduceKernel, binding: Binding, driver: Workers) -> Runner:
     return run
 
 
-def _right_there(kernel: ReduceKernel, inputs: Sequence[Array], outputs: Sequence[Array]) -> Array | None:
-    """The output, where totals can be computed in its memory and are all there is to it."""
-    epilogue = kernel.epilogue
-    if epilogue.steps or epilogue.results != (0,) or outputs[0].dtype != functions.register_dtype(kernel.accumulate):
-        return None
-    alone = outputs[0].flags.c_contiguous and not any(np.may_share_memory(outputs[0], x) for x in inputs)
-    return outputs[0] if alone else None
+def _place(kernel: ReduceKernel, inputs: Sequence[Array], outputs: Sequence[Array]) -> int | None:
+    """The number of the output that is the totals as they are, and in whose memory they can be computed."""
+    for number, (result, out) in enumerate(zip(kernel.epilogue.results, outputs, strict=True)):
+        right = result == 0 and out.dtype == functions.register_dtype(kernel.accumulate) and out.flags.c_contiguous
+        if right and not any(np.may_share_memory(out, x) for x in inputs):
+            return number
+    return None
 
 
 def _pieces(

@@ -168,9 +168,10 @@ def _touches(level: Sequence[Kernel], bases: dict[int, tuple[int, int]], alignme
 
 def _check_levels(plan: Plan, buffers: Sequence[Buffer], alignment: int) -> None:
     """No kernel writes what another one of its level touches: nothing orders the two."""
-    bases = {value: buffer.key for value, buffer in zip(plan.bound, buffers, strict=False)}
+    bases = {value: (buffer.block.key, buffer.offset) for value, buffer in zip(plan.bound, buffers, strict=False)}
     for value, piece, offset in plan.spots():
-        block, base = buffers[len(plan.bound) + piece].key
+        arena = buffers[len(plan.bound) + piece]
+        block, base = arena.block.key, arena.offset
         bases[value] = (block, base + offset)
     for number, level in enumerate(plan.levels):
         before: list[_Touch] = []
