@@ -96,6 +96,8 @@ def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = N
 
 def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Undo a broadcast from ``shape``: sum over the dimensions that were stretched."""
+    if x.layout.shape == shape:
+        return x
     lead = x.ndim - len(shape)
     over = tuple(range(lead)) + tuple(
         a for a, n in enumerate(shape, lead) if n == 1 and x.shape[a] != 1

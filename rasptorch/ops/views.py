@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from operator import index
 from typing import Any
 
@@ -23,7 +24,10 @@ def view(
     x: Tensor, name: str, shape: tuple[int, ...], strides: tuple[int, ...], offset: int, gradient: Gradient, note: Any = None
 ) -> Tensor:
     """A tensor on ``x``'s memory; ``gradient`` brings a gradient of the new shape back to ``x``'s."""
-    layout = layout_of(x.layout.device, x.layout.dtype, shape, strides)
+    return _seen(x, name, layout_of(x.layout.device, x.layout.dtype, shape, strides), offset, gradient, note)
+
+
+def _seen(x: Tensor, name: str, layout: Layout, offset: int, gradient: Gradient, note: Any) -> Tensor:
     out = Tensor._make(x.storage, offset, layout)
     out.is_view = True
     tape(out, name, gradient, (x,), (), note)
@@ -229,20 +233,28 @@ def permute(input: Tensor, *order: Any, dims: Any = None) -> Tensor:
     wanted = tuple(_axis("permute", d, input.ndim) for d in order)
     if sorted(wanted) != list(range(input.ndim)):
         raise ShapeError(f"permute: {list(order)} does not name each of the {input.ndim} dimensions once")
-    layout = input.layout
-    return view(
-        input, "permute", tuple(layout.shape[a] for a in wanted), tuple(layout.strides[a] for a in wanted), input.offset,
-        _grad_permute, wanted,
-    )  # fmt: skip
+    return _seen(input, "permute", _reordered(input.layout, wanted), input.offset, _grad_permute, wanted)
+
+
+def _reordered(layout: Layout, order: tuple[int, ...]) -> Layout:
+    return layout_of(layout.device, layout.dtype, tuple(layout.shape[a] for a in order), tuple(layout.strides[a] for a in order))
 
 
 def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     """Two dimensions exchanged."""
-    a, b = _axis("transpose", dim0, input.ndim), _axis("transpose", dim1, input.ndim)
-    order = list(range(input.ndim))
-    if input.ndim:
+    layout, found = _exchanged(input.layout, dim0, dim1)
+    return _seen(input, "permute", layout, input.offset, _grad_permute, found) if found else input
+
+
+@lru_cache(4096)
+def _exchanged(layout: Layout, dim0: int, dim1: int) -> tuple[Layout, tuple[int, ...]]:
+    """The layout with two dimensions exchanged, and the order of dimensions that makes it; none where there are none."""
+    rank = len(layout.shape)
+    a, b = _axis("transpose", dim0, rank), _axis("transpose", dim1, rank)
+    order = list(range(rank))
+    if order:
         order[a], order[b] = order[b], order[a]
-    return permute(input, *order) if order else input
+    return _reordered(layout, tuple(order)), tuple(order)
 
 
 def t(input: Tensor) -> Tensor:
