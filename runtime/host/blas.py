@@ -59,20 +59,21 @@ def found() -> OpenBlas | None:
         return None
     for path in sorted({line.split(maxsplit=5)[5] for line in maps.splitlines() if "openblas" in line}):
         try:
-            library = ctypes.CDLL(path)
+            library, quick = ctypes.CDLL(path), ctypes.PyDLL(path)
         except OSError:
             continue  # deleted since, or not a library of this process's kind
         for prefix in ("scipy_", ""):
             for suffix, integer in (("64_", ctypes.c_int64), ("", ctypes.c_int), ("_64", ctypes.c_int64)):
-                names = "openblas_get_num_threads", "openblas_set_num_threads", "cblas_sgemm", "cblas_dgemm", "openblas_get_corename"
-                functions = [getattr(library, f"{prefix}{name}{suffix}", None) for name in names]
+                names = ["openblas_get_num_threads", "openblas_set_num_threads", "openblas_get_corename", "cblas_sgemm", "cblas_dgemm"]
+                # Who lets go of the interpreter for the quick ones would have to wait for it if another thread has just been woken.
+                functions = [getattr(library if "gemm" in name else quick, f"{prefix}{name}{suffix}", None) for name in names]
                 if None not in functions:
                     return _openblas(functions, integer)
     return None
 
 
 def _openblas(functions: Sequence[Any], integer: Callable[[int], Any]) -> OpenBlas:
-    get, put, single, double, name = functions
+    get, put, name, single, double = functions
     name.restype = ctypes.c_char_p
     single.restype = double.restype = put.restype = None
     gemm = {float32.numpy: (single, ctypes.c_float), float64.numpy: (double, ctypes.c_double)}

@@ -63,7 +63,8 @@ class HostDriver:
         self.arenas: Final = [Arena() for _ in range(self.threads)]
         self._jobs: deque[Job] = deque()
         self._running = threading.Lock()  # held while a submission runs, by the worker or by a thread that waits
-        self._changed = threading.Condition()
+        self._changed = threading.Condition()  # for those who wait for submissions
+        self._arrived = threading.Condition()  # for the worker, which would only be in the way if the end of one woke it
         self._interrupts = 0
         self._worker: threading.Thread | None = None
         self._closing = False
@@ -96,17 +97,16 @@ class HostDriver:
         statistics.dispatches += recording.dispatches
         if recording.seconds < LIGHT and self._run_at_once((timeline, value, recording, scalars, waits)):
             return
-        with self._changed:
-            self._jobs.append((timeline, value, recording, scalars, waits))
+        self._jobs.append((timeline, value, recording, scalars, waits))
         if not waited:
             self._wake_worker()
 
     def _wake_worker(self) -> None:
-        with self._changed:
+        with self._arrived:
             if self._worker is None:
                 self._worker = threading.Thread(target=self._work, name="cpu worker", daemon=True)
                 self._worker.start()
-            self._changed.notify_all()
+            self._arrived.notify()
 
     def together(self, parts: Sequence[Part]) -> None:
         self._helpers.together(parts)
@@ -154,8 +154,8 @@ class HostDriver:
     def _work(self) -> None:
         np.seterr(all="ignore")
         while True:
-            with self._changed:
-                self._changed.wait_for(lambda: bool(self._jobs) or self._closing)
+            with self._arrived:
+                self._arrived.wait_for(lambda: bool(self._jobs) or self._closing)
                 if not self._jobs:
                     return
             with self._running:
@@ -205,9 +205,9 @@ class HostDriver:
         """Nothing is worth saving; the worker is a daemon and goes with the process."""
 
     def close(self) -> None:
-        with self._changed:
+        with self._arrived:
             self._closing = True
-            self._changed.notify_all()
+            self._arrived.notify()
         if self._worker is not None:
             self._worker.join()
         self._helpers.close()
