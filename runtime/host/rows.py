@@ -48,6 +48,7 @@ def _adding(x: Array, out: Array) -> Callable[[], object]:
 Compute = Callable[[Array, Array, Array, Array, Callable[[], object]], None]
 ROW_KERNELS: dict[str, Compute] = {"log_softmax": _log_softmax, "softmax": _softmax}
 STEPS = 5  # passes over the rows: what `Pieces` is to count a piece as
+EXPONENTIAL = 4  # elements that are read while one is raised
 
 
 def rows(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
@@ -60,7 +61,7 @@ def rows(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
         return lambda values: None
     step = max(1, BLOCK // columns)
     starts = range(0, lines, step)
-    pieces = Pieces(lines * columns, len(starts), STEPS, driver)
+    pieces = Pieces(EXPONENTIAL * lines * columns, len(starts), STEPS, driver)
     for start in starts:
         given, made = x[start : start + step], out[start : start + step]
         bind = partial(_calls, compute, source.dtype, given, target.dtype, made)
