@@ -45,7 +45,7 @@ class Uninterrupted:
         self._noted = False
 
     def __enter__(self) -> None:
-        if get_ident() == _main:
+        if in_main_thread():
             handler = _signal.getsignal(_SIGINT)
             if callable(handler):  # otherwise the signal is ignored, or ends the process
                 self._handler = handler

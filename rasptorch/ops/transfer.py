@@ -64,7 +64,7 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
     """
     if self.requires_grad and not force:
         raise GradientRefused(HAS_GRADIENT.format("numpy()"))
-    return _now_or_later(_read(self, _values(self)))
+    return _now_or_later(readback(self))
 
 
 def item(self: Tensor) -> Any:
@@ -77,8 +77,7 @@ def item(self: Tensor) -> Any:
 
 def tolist(self: Tensor) -> Any:
     """The values as lists, nested as deep as there are dimensions (a number for none); in a Trio task: ``await t.tolist()``."""
-    values = _values(self)
-    return _now_or_later(_read(self, lambda array: values(array).tolist()))
+    return _now_or_later(readback_with(self, np.ndarray.tolist))
 
 
 def readback_item(x: Tensor) -> Readback[Any]:

@@ -60,7 +60,7 @@ def boxes(kernel: ReduceKernel, size: int) -> list[tuple[tuple[Any, ...], list[t
 
 
 def wide_boxes(kernel: ReduceKernel, elements: int, threads: int) -> list[tuple[tuple[Any, ...], list[tuple[tuple[Any, ...], int]]]]:
-    """As `boxes`, for values that are read and nothing else: a box for each thread.
+    """As `boxes`, for values that are read and nothing else: few boxes for each thread.
 
     Where sums would be cut there are always the same boxes, so that their bits do not depend on the number of threads.
     """
