@@ -191,8 +191,8 @@ def doubts() -> list[str]:
         )
     if all(report.kind == "software" for report in reports):
         found += missing_gpu(Path("/"))
-    if np.lib.NumpyVersion(np.__version__) < "1.26.0":
-        found.append(f"NumPy {np.__version__} is older than 1.26, the oldest that is supported")
+    if np.lib.NumpyVersion(np.__version__) < "2.0.0":
+        found.append(f"NumPy {np.__version__} is older than 2.0, the oldest that is supported")
     return found or ["nothing"]
 
 

@@ -51,4 +51,4 @@ class Batch:
     def living(self) -> tuple[int, ...]:
         """Which of the new storages somebody can still see."""
         slots = self.slots
-        return tuple(i for i in self.fresh if slots[i].owner() is not None)
+        return tuple([i for i in self.fresh if slots[i].owner() is not None])

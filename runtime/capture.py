@@ -149,10 +149,12 @@ class Captured:
             for number, slot in zip(self._input_numbers, inputs, strict=True):
                 if number in self._needed:
                     bound[number] = slot
+            several = stream.device.several_streams
             for known in bound.values():
                 if known.failure is not None:
                     raise known.failure
-                stream.take_over(known)
+                if known.batch and several:
+                    stream.take_over(known)
             made = {}
             for number, nbytes in self._made.items():
                 storage = Storage(Slot(stream, nbytes))

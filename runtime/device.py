@@ -64,6 +64,7 @@ class Device:
         self._error_words: NDArray[np.int32] | None = None
         self._error_tags: list[str] = [""]
         self._streams_in_use: ContextVar[Stream | None] = ContextVar(f"stream of {name}", default=None)
+        self._discrete = driver.traits.kind == "discrete"
         self._pid = _process
         if settings.current.debug:
             from .debug_print import DebugPrinter
@@ -140,8 +141,6 @@ class Device:
 
     def in_flight(self) -> int:
         """Submissions of all streams that nobody has seen to be done yet; called with the lock held."""
-        if not self.several_streams:
-            return self.default_stream.in_flight()
         return sum(stream.in_flight() for stream in list(self.streams))
 
     def poison(self, problem: BaseException) -> None:
@@ -159,7 +158,7 @@ class Device:
     @property
     def stages_copies(self) -> bool:
         """Whether tensors move to and from the host by copies, which are commands, not by mapped memory."""
-        return self.driver.traits.kind == "discrete" or settings.current.staging == "always"
+        return self._discrete or settings.current.staging == "always"
 
     # -- bytes in and out -----------------------------------------------------------------------------------------
     def upload(self, data: NDArray[np.uint8]) -> Storage:
@@ -184,8 +183,10 @@ class Device:
 
     def read(self, storage: Storage, offset: int, nbytes: int, convert: Callable[[NDArray[np.uint8]], T]) -> Readback[T]:
         """Start bringing bytes to the host; ``convert`` turns them into the value, and may not keep the array it gets."""
-        capture.refuse("reading a value back")
-        self.check_process()
+        if capture.active:
+            capture.refuse("reading a value back")
+        if self._pid is not _process:
+            self.check_process()
         with self.lock:
             slot = storage.slot
             stream = slot.stream
@@ -199,10 +200,8 @@ class Device:
                 offset = 0
             else:
                 # Written by an open batch: its submission is the next one. Otherwise the last that wrote it counts.
-                holder = self.gathering(slot)
-                fence = slot.written or Fence(stream, 0)
-                if holder is not None and slot.dirty == holder.open_batch:
-                    fence = Fence(holder, holder.submitted + 1)
+                holder = self.gathering(slot) if slot.dirty == slot.batch else None
+                fence = (slot.written or Fence(stream, 0)) if holder is None else Fence(holder, holder.submitted + 1)
             return Readback(storage, offset, nbytes, fence, convert)
 
     def copy_bytes(self, slot: Slot, offset: int, nbytes: int, memory: Memory, stream: Stream) -> tuple[Storage, Fence]:

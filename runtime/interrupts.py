@@ -40,15 +40,13 @@ class Uninterrupted:
 
     __slots__ = ("_handler", "_noted")
 
-    def __init__(self) -> None:
-        self._handler: Any = None
-        self._noted = False
-
     def __enter__(self) -> None:
-        if in_main_thread():
+        self._handler: Any = None
+        if get_ident() == _main:
             handler = _signal.getsignal(_SIGINT)
             if callable(handler):  # otherwise the signal is ignored, or ends the process
                 self._handler = handler
+                self._noted = False
                 _signal.signal(_SIGINT, self._note)
 
     def __exit__(self, *_: object) -> None:

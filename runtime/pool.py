@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from bisect import insort
 from collections import deque
+from operator import attrgetter
 from typing import TYPE_CHECKING, Final
 
 from . import settings
@@ -28,10 +29,11 @@ if TYPE_CHECKING:
     Uses = dict[Stream, int] | None
 
 _BLOCK_STEP = 1 << 16
+_offset = attrgetter("offset")
 
 
 class FreeRange:
-    """``size`` free bytes at ``offset``, once the submissions in ``uses`` are done. Ordered by offset."""
+    """``size`` free bytes at ``offset``, once the submissions in ``uses`` are done."""
 
     __slots__ = ("offset", "size", "uses")
 
@@ -39,9 +41,6 @@ class FreeRange:
         self.offset = offset
         self.size = size
         self.uses = uses
-
-    def __lt__(self, other: FreeRange) -> bool:
-        return self.offset < other.offset
 
     def open_to(self, stream: Stream | None) -> bool:
         """Whether ``stream`` (None: the host) may have it now. Forgets uses that are done."""
@@ -74,7 +73,7 @@ class Pool:
         self._driver = driver
         self._statistics = statistics
         self._reclaim = reclaim
-        self._free: dict[Block, list[FreeRange]] = {}
+        self._free: dict[Block, list[FreeRange]] = {}  # in the order of their offsets
         self._returned: deque[tuple[Buffer, Uses]] = deque()
         self._align: Final = driver.traits.alignment
         self.departed: list[int] = []  # keys of borrowed blocks that nobody uses any more: recordings forget them
@@ -90,7 +89,8 @@ class Pool:
         Raises `OutOfMemory` when the driver has no more (or the pool's limit is reached) after waiting for unfinished
         work and giving unused blocks back.
         """
-        self.collect()
+        if self._returned:
+            self.collect()
         size = -(-max(nbytes, 1) // self._align) * self._align
         buffer = (
             self._fit(size, memory, stream)
@@ -129,7 +129,8 @@ class Pool:
                 continue
             ranges = self._free.get(buffer.block)
             if ranges is not None:  # None: the pool was closed meanwhile
-                insort(ranges, FreeRange(buffer.offset, buffer.nbytes, _together(uses, buffer.uses)))
+                kept = uses if buffer.uses is None else _together(uses, buffer.uses)
+                insort(ranges, FreeRange(buffer.offset, buffer.nbytes, kept), key=_offset)
 
     def trim(self) -> int:
         """Give wholly unused, idle blocks back to the driver; returns the bytes."""
@@ -170,7 +171,7 @@ class Pool:
             if block.memory is not memory:
                 continue
             for piece in ranges:
-                if piece.size >= size and (best is None or piece.size < best[0]) and piece.open_to(stream):
+                if piece.size >= size and (best is None or piece.size < best[0]) and (piece.uses is None or piece.open_to(stream)):
                     best = (piece.size, block, piece)
                     if piece.size == size:
                         break

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from .buffer import Memory
 from .storage import Slot, Storage
+from .waiting import wait_blocking
 
 if TYPE_CHECKING:
     from .fence import Fence
@@ -58,7 +59,7 @@ class Readback(Generic[T]):
         while not self._read:
             self._check_made()
             fence = self._fence
-            fence.wait(timeout)
+            wait_blocking(fence, timeout)
             if self._take(fence):
                 break
         return self._value  # type: ignore[return-value]  # set by `_take`; None may be a value of T

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from .device import Device
     from .plan.plan import Plan
 
+    Slots = Sequence[Slot] | Mapping[int, Slot]  # storages by their numbers in a plan
+
 _numbers = count(1)
 
 
@@ -135,15 +137,15 @@ class Stream:
         return made
 
     def _adopt(self, slot: Slot) -> int:
-        self.take_over(slot)
+        if slot.batch and self.device.several_streams:
+            self.take_over(slot)
         return self._batch.adopt(slot)
 
     def take_over(self, slot: Slot) -> None:
         """A storage is known to one open batch only: submit the one that knows it, ours comes after that."""
-        if slot.batch and self.device.several_streams:
-            holder = self.device.gathering(slot)
-            if holder is not None:
-                holder.submit()
+        holder = self.device.gathering(slot)
+        if holder is not None:
+            holder.submit()
 
     def keep_readbacks(self, slot: Slot) -> None:
         """Somebody reads this storage's mapped memory later; copy the value aside before it is overwritten."""
@@ -178,12 +180,13 @@ class Stream:
     # -- submitting -----------------------------------------------------------------------------------------------
     def flush(self) -> Fence:
         """Submit what is gathered, if anything; returns the fence of the last submission."""
-        fence = self.submit()
+        self.submit()
+        fence = Fence(self, self.submitted)
         if self._crowded:
             self._make_room()
         return fence
 
-    def submit(self, *, waited: bool = False) -> Fence:
+    def submit(self, *, waited: bool = False) -> None:
         """As `flush`, but never waits for room: for those who wait for something anyway, or may not wait.
 
         ``waited``: this thread will block until it is done.
@@ -199,26 +202,24 @@ class Stream:
                         self._flush()
                 finally:
                     self._waited = False
-            return Fence(self, self.submitted)
 
     def _flush(self) -> Plan:
         if self.failure is not None:
             raise self.failure
         batch, self._batch = self._batch, Batch()
         self.device.gathering_streams.discard(self)
-        slots = dict(enumerate(batch.slots))
         try:
             living = batch.living()
             plan, hit, seconds = self.device.plans.find(batch.key, living)
             for observer in self.device.observers.active:
                 observer.batch_planned(self, plan, batch, living, hit, seconds)
-            self.launch(slots, plan, batch.scalars, batch.commands)
+            self.launch(batch.slots, plan, batch.scalars, batch.commands)
         except BaseException as problem:
             self._abandon(batch, problem)
             raise
         return plan
 
-    def launch(self, slots: Mapping[int, Slot], plan: Plan, scalars: Sequence[float], commands: int) -> None:
+    def launch(self, slots: Slots, plan: Plan, scalars: Sequence[float], commands: int) -> None:
         """Bind ``plan`` to memory and submit it. ``slots`` are the storages by their numbers in the plan."""
         device = self.device
         began = perf_counter()
@@ -239,21 +240,24 @@ class Stream:
         counters.commands += commands
         counters.kernels_fused += plan.fused
         counters.submissions += 1
-        counters.in_flight = device.in_flight()
         for observer in device.observers.active:
             observer.batch_submitted(self, fence, plan, commands, reused, began, perf_counter() - began)
-        self._retire()
+        if self._waited:  # who waits will look
+            counters.in_flight += 1
+        else:
+            self._retire()
         self._crowded = len(self._unfinished) > settings.current.in_flight
 
-    def _bind(self, slots: Mapping[int, Slot], plan: Plan) -> tuple[list[Buffer], list[Buffer]]:
+    def _bind(self, slots: Slots, plan: Plan) -> tuple[list[Buffer], list[Buffer]]:
         """A buffer for every value that outlives the batch, and the arena for all that do not (and for outputs carved from it)."""
         pool = self.device.pool
         carved = plan.carved
         arenas: list[Buffer] = []
         buffers = []
         try:
-            for nbytes in plan.arenas():
-                arenas.append(pool.allocate(nbytes, Memory.DEVICE, self))
+            if plan.arena:
+                for nbytes in plan.arenas():
+                    arenas.append(pool.allocate(nbytes, Memory.DEVICE, self))
             for index in plan.bound:
                 slot = slots[index]
                 if slot.buffer is None:
@@ -268,7 +272,7 @@ class Stream:
         return buffers, arenas
 
     def _give_back(
-        self, arenas: Sequence[Buffer], slots: Mapping[int, Slot], plan: Plan, uses: dict[Stream, int] | None
+        self, arenas: Sequence[Buffer], slots: Slots, plan: Plan, uses: dict[Stream, int] | None
     ) -> None:
         """Give back what no output was carved from: all of the arena, as a rule."""
         pool = self.device.pool
@@ -285,7 +289,7 @@ class Stream:
                 pool.give_back(part, uses)
 
     def _submit(
-        self, slots: Mapping[int, Slot], plan: Plan, scalars: Sequence[float], buffers: list[Buffer],
+        self, slots: Slots, plan: Plan, scalars: Sequence[float], buffers: list[Buffer],
         arenas: list[Buffer], value: int,
     ) -> tuple[Any, bool]:  # fmt: skip
         device = self.device
@@ -297,7 +301,8 @@ class Stream:
                 seconds = perf_counter() - began
                 for observer in observers:
                     observer.recording_made(self, plan, began, seconds)
-            device.driver.submit(self.timeline, value, recording, scalars, self._waits(slots, plan), device.statistics, self._waited)
+            waits = self._waits(slots, plan) if device.several_streams else ()
+            device.driver.submit(self.timeline, value, recording, scalars, waits, device.statistics, self._waited)
         except BaseException as problem:
             self._give_back(arenas, slots, plan, None)
             device.poison(problem)
@@ -305,10 +310,8 @@ class Stream:
         self.submitted = value
         return recording, reused
 
-    def _waits(self, slots: Mapping[int, Slot], plan: Plan) -> list[tuple[Any, int]]:
+    def _waits(self, slots: Slots, plan: Plan) -> list[tuple[Any, int]]:
         """What other streams must have finished first: the last writer of what we read, every user of what we write."""
-        if not self.device.several_streams:
-            return []
         waits: dict[Stream, int] = {}
         for fence in self._wanted:
             waits[fence.stream] = max(fence.value, waits.get(fence.stream, 0))
@@ -447,7 +450,8 @@ class Stream:
                 times = self.device.driver.kernel_seconds(recording) if observers.wants_timestamps else None
                 for observer in observers.active:
                     observer.batch_finished(self, Fence(self, value), times)
-        self.device.statistics.in_flight = self.device.in_flight()
+        device = self.device
+        device.statistics.in_flight = device.in_flight() if device.several_streams else len(unfinished)
 
     async def has_room(self) -> None:
         """In a Trio task: come back when another submission can go out without piling up. Always a checkpoint."""

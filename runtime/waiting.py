@@ -60,13 +60,14 @@ def wait_blocking(fence: Fence, timeout: float | None = None) -> None:
     """Block this thread until ``fence`` is done. ``timeout`` in seconds; `TimeoutError` past it."""
     if capture.active:
         capture.refuse("waiting")
-    stream, asynchronous = fence.stream, in_trio_task()
-    _submit_up_to(fence, waited=not (asynchronous or _forbidden.get()))
-    if not fence.is_done():
-        _check_allowed(fence)
-        if asynchronous:
-            raise BlockingInTrio("this would block the Trio loop: `await` the fence or readback instead")
+    stream = fence.stream
+    refused = in_trio_task() or _forbidden.get()
+    _submit_up_to(fence, waited=not refused)
+    if not refused:
         _block(fence, timeout)
+    elif not fence.is_done():
+        _check_allowed(fence)
+        raise BlockingInTrio("this would block the Trio loop: `await` the fence or readback instead")
     stream.retire()
     stream.device.raise_noted_errors()
 
@@ -84,14 +85,14 @@ def _submit_up_to(fence: Fence, *, waited: bool = False) -> None:
 
 def _block(fence: Fence, timeout: float | None) -> None:
     stream, device = fence.stream, fence.stream.device
+    driver = device.driver
+    interrupts = driver.interrupts()  # before one looks, so that no wake-up is missed
+    if fence.is_done():
+        return
     began = perf_counter()
     deadline = None if timeout is None else monotonic() + timeout
-    driver = device.driver
     longest = _LOOK_UP if in_main_thread() else None
     while True:
-        interrupts = driver.interrupts()
-        if fence.is_done():
-            break
         seconds = longest
         if deadline is not None:
             seconds = deadline - monotonic()
@@ -102,6 +103,9 @@ def _block(fence: Fence, timeout: float | None) -> None:
             driver.wait([(stream.timeline, fence.value)], seconds, interrupts)
         except Exception as problem:
             device.poison(problem)
+        interrupts = driver.interrupts()
+        if fence.is_done():
+            break
     device.statistics.waits += 1
     for observer in device.observers.active:
         observer.waited(fence, began, perf_counter() - began, True)

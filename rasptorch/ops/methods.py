@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import numpy
+
 from ..runtime import dtype as dt
 from ..tensor import Tensor
 from . import arithmetic as a
@@ -198,10 +200,11 @@ def _in_place(operation: Elementwise) -> Callable[..., Tensor]:
     return method
 
 
-def _is_operand(value: Any) -> bool:
-    from numpy import bool_, floating, integer
+_OPERANDS = (Tensor, bool, int, float, numpy.bool_, numpy.integer, numpy.floating)
 
-    return isinstance(value, (Tensor, bool, int, float, bool_, integer, floating))
+
+def _is_operand(value: Any) -> bool:
+    return isinstance(value, _OPERANDS)
 
 
 def div_(self: Tensor, other: Any, *, rounding_mode: str | None = None) -> Tensor:

@@ -11,9 +11,9 @@ from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec, Program, step
 from ..runtime.dtype import DType
 from ..runtime.errors import DTypeError, ShapeError
-from ..runtime.layout import layout_of
+from ..runtime.layout import Layout, layout_of
 from ..tensor import Tensor, axes
-from .arithmetic import where
+from .arithmetic import div, where
 from .dispatch import SpecCache, check_dtype, enqueue, tape
 from .functions import exp, log, sqrt
 from .on_host import first_extreme, on_host
@@ -30,11 +30,15 @@ def _accumulate(dtype: DType) -> DType:
     return dt.float32 if dtype in (dt.float16, dt.bfloat16) else dtype
 
 
-def _spec(name: str, x: Tensor, over: tuple[int, ...], combine: str, result: DType) -> CommandSpec:
-    key = (x.layout, over, combine, result, name)
+def _spec(name: str, layout: Layout, dim: Dim, combine: str, result: DType) -> CommandSpec:
+    key = (layout, dim, combine, result, name)
     spec = _specs.get(key)
     if spec is None:
-        layout = x.layout
+        over = axes(name, dim, len(layout.shape))
+        if over != dim:
+            return _specs.put(key, _spec(name, layout, over, combine, result))
+        if combine in ("maximum", "minimum") and 0 in [layout.shape[a] for a in over]:
+            raise ShapeError(f"{name}: nothing to choose from over dimensions {list(over)} of shape {list(layout.shape)}")
         check_dtype(name, layout.device, layout.dtype, result)
         kept = tuple(n for a, n in enumerate(layout.shape) if a not in over)
         source = layout.dtype
@@ -53,10 +57,12 @@ def _spec(name: str, x: Tensor, over: tuple[int, ...], combine: str, result: DTy
 
 def reduced(name: str, x: Tensor, dim: Dim, keepdim: bool, combine: str, result: DType) -> tuple[Tensor, tuple[int, ...]]:
     """``x`` combined over ``dim``, and the dimensions that were meant."""
-    over = axes(name, dim, x.ndim)
-    if combine in ("maximum", "minimum") and 0 in [x.shape[a] for a in over]:
-        raise ShapeError(f"{name}: nothing to choose from over dimensions {list(over)} of shape {list(x.shape)}")
-    out = enqueue(_spec(name, x, over, combine, result), (x,))
+    if dim is not None and type(dim) is not int:
+        dim = axes(name, dim, x.ndim)
+    spec = _spec(name, x.layout, dim, combine, result)
+    over = spec.attributes[1]
+    assert isinstance(over, tuple)
+    out = enqueue(spec, (x,))
     if keepdim:
         shape = tuple(1 if a in over else n for a, n in enumerate(x.shape))
         out = Tensor._make(out.storage, 0, layout_of(x.device, result, shape))
@@ -90,8 +96,12 @@ def sum(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = N
         largest = 255 if input.dtype is dt.uint8 else 1
         if largest * input.layout.numel < 1 << 31:  # int32 holds it; as int64 it is only stored
             return cast(reduced("sum", input, dim, keepdim, "add", dt.int32)[0], dt.int64)
-    out, over = reduced("sum", input, dim, keepdim, "add", wanted)
-    return tape(out, "sum", _grad_sum, (input,), (), (input.shape, over, input.dtype))
+    return _summed("sum", input, dim, keepdim, wanted)
+
+
+def _summed(name: str, x: Tensor, dim: Dim, keepdim: bool, dtype: DType) -> Tensor:
+    out, over = reduced(name, x, dim, keepdim, "add", dtype)
+    return tape(out, "sum", _grad_sum, (x,), (), (x.layout.shape, over, x.layout.dtype))
 
 
 def sum_to(x: Tensor, shape: tuple[int, ...]) -> Tensor:
@@ -112,10 +122,11 @@ def mean(input: Tensor, dim: Dim = None, keepdim: bool = False, *, dtype: Any = 
     wanted = input.dtype if dtype is None else dt.as_dtype(dtype)
     if not wanted.is_floating_point:
         raise DTypeError(f"mean is not defined for {wanted.name}: convert first, or pass dtype=rasptorch.float32")
-    count = math.prod(input.shape[a] for a in axes("mean", dim, input.ndim))
-    total = sum(input, dim, keepdim, dtype=dt.float32 if wanted.itemsize == 2 else wanted)  # which 16 bits may not hold
-    out = total / count if count else total * float("nan")
-    return out if out.dtype is wanted else cast(out, wanted)
+    total = _summed("mean", input, dim, keepdim, dt.float32 if wanted.itemsize == 2 else wanted)  # which 16 bits may not hold
+    means = total.layout.numel
+    count = input.layout.numel // means if means else 1
+    out = div(total, count) if count else total * float("nan")
+    return out if out.layout.dtype is wanted else cast(out, wanted)
 
 
 def _grad_prod(n: Node, g: Tensor) -> tuple[Tensor]:
@@ -197,8 +208,7 @@ def _arg_extreme(name: str, x: Tensor, dim: int | None, keepdim: bool) -> Tensor
         return flat.reshape((1,) * x.ndim) if keepdim else flat
     (axis,) = axes(name, dim, x.ndim) or (0,)
     if on_host(x) and axis == x.ndim - 1:
-        place = first_extreme(name, x.detach(), axis)
-        return place if keepdim else place.squeeze(axis)
+        return first_extreme(name, x, axis, keepdim)
     best = (amax if name == "argmax" else amin)(x.detach(), dim, True)
     return cast(first_place(x.detach(), best, axis, keepdim), dt.int64)
 

@@ -40,7 +40,7 @@ def _read(x: Tensor, convert: Callable[[NDArray[Any]], T]) -> Readback[T]:
 
 def _values(x: Tensor) -> Callable[[NDArray[Any]], NDArray[Any]]:
     """An array the caller owns; bfloat16 becomes float32, which NumPy has."""
-    return _widened if x.dtype is dt.bfloat16 else np.ndarray.copy
+    return _widened if x.layout.dtype is dt.bfloat16 else np.ndarray.copy
 
 
 def _widened(array: NDArray[Any]) -> NDArray[Any]:
@@ -64,7 +64,7 @@ def numpy(self: Tensor, *, force: bool = False) -> Any:
     """
     if self.requires_grad and not force:
         raise GradientRefused(HAS_GRADIENT.format("numpy()"))
-    return _now_or_later(readback(self))
+    return _now_or_later(_read(self, _values(self)))
 
 
 def item(self: Tensor) -> Any:

@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from ..plan.plan import ShaderKernel
 from . import functions
+from .calls import Call
 from .elementwise import Pieces, stretches
-from .record import Binding, Runner, Workers
+from .record import Binding, Runner, Workers, stored_as_computed
 from .sums import STRETCH
 
 Array = NDArray[Any]
@@ -19,20 +20,21 @@ UNLOCKED = 512  # outer entries from which NumPy lets go of the interpreter whil
 WIDE = 128  # inner entries from which a call per entry of the axis is quicker than one call for all
 
 
-def _blocks(
-    kernel: ShaderKernel, binding: Binding, driver: Workers, compute: Callable[[Array, Array], None], least: int = 1
-) -> Runner:
-    """``compute`` on outer entries, ``least`` or more at a time."""
+def _operands(kernel: ShaderKernel, binding: Binding) -> tuple[Array, Array]:
     outer, length, inner, entries, _ = kernel.attributes
     assert isinstance(outer, int) and isinstance(length, int) and isinstance(inner, int) and isinstance(entries, int)
     x = binding.rows(kernel.inputs[0], (outer, length * inner)).reshape(outer, length, inner)
-    out = binding.rows(kernel.outputs[0], (outer, entries * inner)).reshape(outer, entries, inner)
+    return x, binding.rows(kernel.outputs[0], (outer, entries * inner)).reshape(outer, entries, inner)
+
+
+def _pieces(x: Array, driver: Workers, call: Callable[[slice], Call], least: int = 1) -> Runner:
+    """``call`` for each stretch of outer entries, ``least`` or more at a time."""
     if not x.size:
         return lambda values: None
-    parts = stretches(outer, x.size, driver.threads, least)
+    parts = stretches(len(x), x.size, driver.threads, least)
     pieces = Pieces(x.size, len(parts), 4, driver)
     for part in parts:
-        calls = [(compute, (x[part], out[part]))]
+        calls = [call(part)]
         pieces.add(lambda share, calls=calls: calls)  # type: ignore[misc]
     return lambda values: pieces.run()
 
@@ -52,7 +54,8 @@ def running_sum(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runn
                 part = out[:, start : start + STRETCH]
                 np.add(part, before[:, k : k + 1], out=part)
 
-    return _blocks(kernel, binding, driver, compute, UNLOCKED)
+    x, out = _operands(kernel, binding)
+    return _pieces(x, driver, lambda part: (compute, (x[part], out[part])), UNLOCKED)
 
 
 def _add_along(x: Array, out: Array) -> None:
@@ -66,10 +69,14 @@ def _add_along(x: Array, out: Array) -> None:
 
 def first_extreme(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
     """The first place of the largest entry or of the smallest; of NaN, where there is one."""
-    find = {"first_largest": np.argmax, "first_smallest": np.argmin}[kernel.shader]
+    find = {"first_largest": np.ndarray.argmax, "first_smallest": np.ndarray.argmin}[kernel.shader]
     dtype = kernel.inputs[0].dtype
+    x, out = _operands(kernel, binding)
+    out = out[:, 0]
+    if stored_as_computed(dtype) and out.dtype == np.intp:
+        return _pieces(x, driver, lambda part: (find, (x[part], 1, out[part])))
 
     def compute(x: Array, out: Array) -> None:
-        np.copyto(out[:, 0], find(functions.load(dtype, x), axis=1))
+        np.copyto(out, find(functions.load(dtype, x), 1))
 
-    return _blocks(kernel, binding, driver, compute)
+    return _pieces(x, driver, lambda part: (compute, (x[part], out[part])))

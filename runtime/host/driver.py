@@ -11,6 +11,7 @@ import os
 import threading
 from collections import deque
 from collections.abc import Sequence
+from contextvars import Context
 from typing import Final
 
 import numpy as np
@@ -21,7 +22,7 @@ from ..driver import KernelTimes, Traits
 from ..interrupts import Uninterrupted
 from ..plan.plan import Plan
 from ..statistics import Statistics
-from .helpers import Helpers, Part
+from .helpers import Helpers
 from .record import HostRecording, record
 from .scratch import Arena
 
@@ -63,12 +64,17 @@ class HostDriver:
         self.arenas: Final = [Arena() for _ in range(self.threads)]
         self._jobs: deque[Job] = deque()
         self._running = threading.Lock()  # held while a submission runs, by the worker or by a thread that waits
-        self._changed = threading.Condition()  # for those who wait for submissions
+        self._state = threading.RLock()
+        self._changed = threading.Condition(self._state)  # for those who wait for submissions
+        self._waiting = 0  # how many do
         self._arrived = threading.Condition()  # for the worker, which would only be in the way if the end of one woke it
         self._interrupts = 0
         self._worker: threading.Thread | None = None
         self._closing = False
         self._helpers: Final = Helpers(self.threads - 1)
+        self.together: Final = self._helpers.together
+        self._quiet: Final = Context()  # in which the program's threads compute: NumPy's warnings are off there
+        self._quiet.run(np.seterr, all="ignore")
 
     # -- memory ---------------------------------------------------------------------------------------------------
     def allocate(self, nbytes: int, memory: Memory) -> Block:
@@ -108,9 +114,6 @@ class HostDriver:
                 self._worker.start()
             self._arrived.notify()
 
-    def together(self, parts: Sequence[Part]) -> None:
-        self._helpers.together(parts)
-
     def _run_at_once(self, job: Job) -> bool:
         """Run a small submission right here, if nothing is in its way.
 
@@ -123,15 +126,10 @@ class HostDriver:
             if self._jobs:
                 return False
             self._jobs.append(job)
-            self._run_next_here()
+            self._quiet.run(self._run_next)
             return True
         finally:
             self._running.release()
-
-    def _run_next_here(self) -> None:
-        """As `_run_next`, in a thread of the program's."""
-        with np.errstate(all="ignore"):
-            self._run_next()
 
     def _run_next(self) -> None:
         """Run the oldest submission; with `_running` held."""
@@ -146,10 +144,11 @@ class HostDriver:
                 recording.run(scalars)
             except BaseException as problem:
                 timeline.failure = problem
-        with self._changed:
+        with self._state:
             if timeline.failure is None:
                 timeline.value = value
-            self._changed.notify_all()
+            if self._waiting:
+                self._changed.notify_all()
 
     def _work(self) -> None:
         np.seterr(all="ignore")
@@ -171,7 +170,11 @@ class HostDriver:
                 self._wake_worker()
         if not self._reached(points, interrupts):
             with self._changed:
-                self._changed.wait_for(lambda: self._reached(points, interrupts), timeout)
+                self._waiting += 1
+                try:
+                    self._changed.wait_for(lambda: self._reached(points, interrupts), timeout)
+                finally:
+                    self._waiting -= 1
         for timeline, _ in points:
             if timeline.failure is not None:
                 raise timeline.failure
@@ -182,13 +185,16 @@ class HostDriver:
             if not self._running.acquire(blocking=False):
                 return False
             try:
-                self._run_next_here()
+                self._quiet.run(self._run_next)
             finally:
                 self._running.release()
         return True
 
     def _reached(self, points: Sequence[tuple[HostTimeline, int]], interrupts: int) -> bool:
-        return self._interrupts > interrupts or any(t.value >= v or t.failure is not None for t, v in points)
+        for timeline, value in points:
+            if timeline.value >= value or timeline.failure is not None:
+                return True
+        return self._interrupts > interrupts
 
     def interrupts(self) -> int:
         return self._interrupts

@@ -76,8 +76,9 @@ class Pieces:
         self._pieces.append(bind)
 
     def run(self) -> None:
-        self._left.clear()  # of what an error left there
-        self._left.extend(range(len(self._pieces)))
+        left = self._left
+        left.clear()  # of what an error left there
+        left.extend(range(len(self._pieces)))
         if self.shares == 1:
             self._take(0)
         else:
@@ -121,7 +122,8 @@ def elementwise(kernel: ElementwiseKernel, binding: Binding, driver: Workers) ->
     pieces = apply(program, shape, scalars, inputs, outputs, driver, words, crossing(kernel))
 
     def run(values: Sequence[float]) -> None:
-        scalars.set(values)
+        if scalars.registers:
+            scalars.set(values)
         pieces.run()
 
     return run

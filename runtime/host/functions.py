@@ -6,10 +6,10 @@ registers (arrays, 0-d arrays or NumPy scalars that broadcast) and, last, the re
 it may be one of the operands. Many are NumPy's ufuncs themselves, so a call costs no Python besides.
 
 The callables do not guard against floating-point warnings: overflow, division by zero and NaN are results
-here, and ``np.errstate`` costs more than a small block. **The caller enters ``np.errstate(all="ignore")``
-once per thread.**
+here, and ``np.errstate`` costs more than a small block. **The caller turns them off:** the driver does for each of its
+threads once, and for the program's threads in a context that those compute in.
 
-Constants in here are typed NumPy scalars: a Python number beside a 0-d array is widened by NumPy 1.
+Constants in here are typed NumPy scalars.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ import os
 import sys
 import threading
 from _thread import allocate_lock
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 
 import numpy as np
@@ -52,17 +52,20 @@ class _Handed:
         self._ended = allocate_lock()
         self._ended.acquire()
 
-    def take(self) -> Part | None:
-        """The part, for one thread only."""
+    def run_here(self) -> bool:
+        """Run the part, unless a helper has begun it."""
         try:
-            return self._part.pop()
+            part = self._part.pop()
         except IndexError:
-            return None
+            return False
+        part()
+        return True
 
     def run(self) -> None:
         """What a helper does, if it is not too late."""
-        part = self.take()
-        if part is None:
+        try:
+            part = self._part.pop()
+        except IndexError:
             return
         try:
             part()
@@ -101,14 +104,28 @@ class Helpers:
             core = _core()
             if core != self._avoided:
                 self._keep_off(core)
-        handed = [_Handed(part) for part in parts[1:]]
-        for number, entry in enumerate(handed):
-            if self._queues:
-                self._queues[number % len(self._queues)].put(entry)
+        handed, queues, number = [], self._queues, 0
+        for part in parts[1:]:
+            entry = _Handed(part)
+            handed.append(entry)
+            if queues:
+                queues[number % len(queues)].put(entry)
+                number += 1
         failure: BaseException | None = None
-        for part in _then(parts[0], handed):
+        try:
+            parts[0]()
+        except BaseException as problem:
+            failure = problem
+        begun = []
+        for entry in handed:  # first what nobody has begun by now
             try:
-                part()
+                if not entry.run_here():
+                    begun.append(entry)
+            except BaseException as problem:
+                failure = failure or problem
+        for entry in begun:
+            try:
+                entry.wait()
             except BaseException as problem:
                 failure = failure or problem
         if failure is not None:
@@ -146,20 +163,6 @@ class Helpers:
 
 # Called without giving up the interpreter: it takes less time than that.
 _core: Callable[[], int] | None = getattr(ctypes.PyDLL(None), "sched_getcpu", None) if sys.platform == "linux" else None
-
-
-def _then(first: Part, handed: Sequence[_Handed]) -> Iterator[Part]:
-    """What the thread that hands out has to do itself: its own part, what nobody has begun by then, and waiting for the others."""
-    yield first
-    begun = []
-    for entry in handed:
-        part = entry.take()
-        if part is None:
-            begun.append(entry)
-        else:
-            yield part
-    for entry in begun:
-        yield entry.wait
 
 
 def _help(queue: SimpleQueue[_Handed | None]) -> None:

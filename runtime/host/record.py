@@ -64,22 +64,22 @@ class HostRecording:
         self.kernel_seconds: KernelTimes | None = None  # of the last run
 
     def run(self, scalars: Sequence[float]) -> None:
-        run = self._run_timed if self.timed else self._run
-        if self.products:
+        if self.timed:
+            self._run_timed(scalars)
+        elif self.products:
             with one_thread:
-                run(scalars)
+                for runner in self.runners:
+                    runner(scalars)
         else:
-            run(scalars)
-
-    def _run(self, scalars: Sequence[float]) -> None:
-        for runner in self.runners:
-            runner(scalars)
+            for runner in self.runners:
+                runner(scalars)
 
     def _run_timed(self, scalars: Sequence[float]) -> None:
-        marks = [perf_counter()]
-        for runner in self.runners:
-            runner(scalars)
-            marks.append(perf_counter())
+        with one_thread:
+            marks = [perf_counter()]
+            for runner in self.runners:
+                runner(scalars)
+                marks.append(perf_counter())
         seconds = [end - start for start, end in pairwise(marks)]
         self.kernel_seconds = KernelTimes(seconds, marks[0], threading.current_thread().name)
 

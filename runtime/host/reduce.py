@@ -34,7 +34,7 @@ def combine(x: Array, kept: int, how: str, dtype: np.dtype[Any]) -> Array:
     """Reduce all axes of ``x`` after the first ``kept``. NumPy adds naively along outer axes: a stretch at a time."""
     ufunc = UFUNCS[how]
     axes = tuple(range(kept, x.ndim))
-    if how == "add" and dtype.kind == "f" and kept and axes and x.shape[kept] > STRETCH:
+    if _in_stretches(x, kept, how, dtype):
         rows = x.shape[kept]
         head = (slice(None),) * kept
         parts = [combine(x[(*head, slice(i, i + STRETCH))], kept, how, dtype) for i in range(0, rows, STRETCH)]
@@ -42,6 +42,10 @@ def combine(x: Array, kept: int, how: str, dtype: np.dtype[Any]) -> Array:
     if how in IDENTITY:
         return np.asarray(ufunc.reduce(x, axis=axes, dtype=dtype))
     return np.asarray(ufunc.reduce(x, axis=axes))
+
+
+def _in_stretches(x: Array, kept: int, how: str, dtype: np.dtype[Any]) -> bool:
+    return how == "add" and dtype.kind == "f" and 0 < kept < x.ndim and x.shape[kept] > STRETCH
 
 
 def boxes(kernel: ReduceKernel, size: int) -> list[tuple[tuple[Any, ...], list[tuple[tuple[Any, ...], int]]]]:
@@ -104,12 +108,14 @@ def reduce(kernel: ReduceKernel, binding: Binding, driver: Workers) -> Runner:
         first, rest = _pieces(kernel, inputs, before, totals, driver)
 
     def run(values: Sequence[float]) -> None:
-        before.set(values)
+        if before.registers:
+            before.set(values)
         if first is not None:
             first.run()
         execute(rest)
         if finish is not None:
-            after.set(values)
+            if after.registers:
+                after.set(values)
             finish.run()
 
     return run
@@ -153,8 +159,7 @@ def _pieces(
                 pieces.add(lambda share, calls=calls: calls)  # type: ignore[misc]
     if parts == 1:
         return pieces, []
-    turned = np.moveaxis(partial_totals, 0, -1)
-    return pieces, [(_combine_into, (kernel.accumulate, turned, kept_axes, kernel.combine, totals))]
+    return pieces, [_combined(kernel.accumulate, np.moveaxis(partial_totals, 0, -1), kernel.combine, totals)]
 
 
 def _filled(index: tuple[Any, ...], axes: int) -> tuple[Any, ...]:
@@ -174,8 +179,16 @@ def _computed(
 
 def _reduced(values: Array, dtype: DType, how: str, out: Array, near: bool) -> list[Call]:
     summed = sums(values, out.ndim, out, near) if how == "add" and stored_as_computed(dtype) else None
-    return summed or [(_combine_into, (dtype, values, out.ndim, how, out))]
+    return summed or [_combined(dtype, values, how, out)]
 
 
-def _combine_into(dtype: DType, values: Array, kept: int, how: str, out: Array) -> None:
-    out[...] = combine(functions.load(dtype, values), kept, how, out.dtype)
+def _combined(dtype: DType, values: Array, how: str, out: Array) -> Call:
+    """What reduces all axes of ``values``, which are stored, after those of ``out``."""
+    if stored_as_computed(dtype) and not _in_stretches(values, out.ndim, how, out.dtype):
+        axes = tuple(range(out.ndim, values.ndim))
+        return UFUNCS[how].reduce, (values, axes, out.dtype if how in IDENTITY else None, out)
+    return _combine_into, (dtype, values, how, out)
+
+
+def _combine_into(dtype: DType, values: Array, how: str, out: Array) -> None:
+    out[...] = combine(functions.load(dtype, values), out.ndim, how, out.dtype)

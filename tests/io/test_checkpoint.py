@@ -19,6 +19,7 @@ import rasptorch as rt
 from rasptorch import nn
 from rasptorch.io import CheckpointError, checkpoint
 from rasptorch.io.atomic import replacing
+from rasptorch.runtime import readback as readback_module
 from tests.support.manual import PATIENCE, Manual, manual, started
 
 __all__ = ["manual"]
@@ -271,13 +272,13 @@ def test_a_value_moved_aside_while_it_is_taken(manual: Manual, monkeypatch: pyte
     driver.automatic = True
     x = rt.arange(5, device=device)
     readback = x.readback()
-    plain, overwritten = rt.Fence.wait, []
+    plain, overwritten = readback_module.wait_blocking, []
 
     def wait(fence: rt.Fence, timeout: float | None = None) -> None:
         plain(fence, timeout)
         if not overwritten:
             overwritten.append(x.add_(1))
 
-    monkeypatch.setattr(rt.Fence, "wait", wait)
+    monkeypatch.setattr(readback_module, "wait_blocking", wait)
     assert readback.wait().tolist() == [0, 1, 2, 3, 4]
     assert x.tolist() == [1, 2, 3, 4, 5]

@@ -178,6 +178,21 @@ def test_errors_are_raised_when_all_have_ended(where: int, helpers: Helpers) -> 
     helpers.together([lambda: None] * 3)
 
 
+@pytest.mark.parametrize("length", [8, PARALLEL])
+def test_warnings_of_the_programs_do_not_matter_to_kernels(length: int) -> None:
+    """Neither where kernels are computed at once, nor by the thread that waits, helpers and the worker."""
+    x = rt.zeros(length, device="cpu")
+    with np.errstate(all="raise"):
+        at_once = (1 / x).sum()
+        assert at_once.item() == float("inf")
+        by_others = (x / x).max()
+        rt.device("cpu").default_stream.flush()
+        assert np.isnan(by_others.item())
+        assert np.geterr()["divide"] == "raise"
+        with pytest.raises(FloatingPointError):
+            np.ones(1) / np.zeros(1)
+
+
 def test_without_helpers_one_thread_does_everything() -> None:
     alone, seen = Helpers(0), list[int]()
     alone.together([lambda k=k: seen.append(k) for k in range(4)])  # type: ignore[misc]
