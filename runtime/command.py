@@ -94,9 +94,7 @@ class CommandSpec:
     walks: Mapping[int, Shape] = field(default_factory=dict)
     nbytes: int = field(init=False)
     fresh: tuple[int, ...] = field(init=False)
-    single: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.nbytes = sum(x.nbytes for x in self.inputs + self.outputs)
         self.fresh = tuple(x.nbytes for x in self.outputs[self.in_place :])
-        self.single = len(self.outputs) == 1 and self.in_place == 0 and not self.notes_errors

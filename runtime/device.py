@@ -27,7 +27,7 @@ from .pool import Pool
 from .readback import Readback
 from .sharing import Sharing
 from .statistics import Statistics
-from .storage import Slot, Storage
+from .storage import Place, Slot, Storage
 from .stream import Stream
 from .waiting import Watcher
 
@@ -167,8 +167,7 @@ class Device:
         stream = self.stream()
         with self.lock:
             began = perf_counter() if self.observers.active else 0.0
-            slot = Slot(stream, data.nbytes)
-            slot.memory = Memory.UPLOAD
+            slot = Slot(stream, data.nbytes, Memory.UPLOAD)
             slot.buffer = self.pool.allocate(data.nbytes, Memory.UPLOAD, None)
             storage = Storage(slot)
         # Nobody else knows this memory yet: other threads may use the device while the bytes are copied.
@@ -178,7 +177,7 @@ class Device:
             for observer in self.observers.active:
                 observer.transferred(stream, "upload", data.nbytes, began, perf_counter() - began)
             if self.stages_copies:
-                return self.copy_bytes(slot, 0, data.nbytes, Memory.DEVICE, stream)[0]
+                return self.copy_bytes(storage, 0, data.nbytes, Memory.DEVICE, stream)[0]
             return storage
 
     def read(self, storage: Storage, offset: int, nbytes: int, convert: Callable[[NDArray[np.uint8]], T]) -> Readback[T]:
@@ -196,7 +195,7 @@ class Device:
             if slot.failure is not None:
                 raise slot.failure
             if self.stages_copies and nbytes:
-                storage, fence = self.copy_bytes(slot, offset, nbytes, Memory.READBACK, stream)
+                storage, fence = self.copy_bytes(storage, offset, nbytes, Memory.READBACK, stream)
                 offset = 0
             else:
                 # Written by an open batch: its submission is the next one. Otherwise the last that wrote it counts.
@@ -204,13 +203,13 @@ class Device:
                 fence = (slot.written or Fence(stream, 0)) if holder is None else Fence(holder, holder.submitted + 1)
             return Readback(storage, offset, nbytes, fence, convert)
 
-    def copy_bytes(self, slot: Slot, offset: int, nbytes: int, memory: Memory, stream: Stream) -> tuple[Storage, Fence]:
+    def copy_bytes(self, storage: Storage, offset: int, nbytes: int, memory: Memory, stream: Stream) -> tuple[Storage, Fence]:
         """Enqueue a copy of ``nbytes`` at byte ``offset`` into a new storage in ``memory``."""
         words = offset % 4 == 0 and nbytes % 4 == 0
         dtype, unit = (dt.int32, 4) if words else (dt.uint8, 1)
         layout = layout_of(self, dtype, (nbytes // unit,))
         with self.lock:
-            (made,) = stream.enqueue(_copy_spec(layout, layout), [(slot, offset // unit)], memory=memory)
+            (made,) = stream.enqueue(_copy_spec(layout, layout), [Place(storage, offset // unit)], memory=memory)
             # The batch may have gone out with this very command; its fence is then already submitted.
             return made, Fence(stream, stream.submitted + (made.slot.buffer is None))
 
@@ -225,8 +224,7 @@ class Device:
     def error_slot(self) -> Slot:
         """The storage of the four error words: tag (0: no error), value, bound, unused."""
         if self._error_slot is None:
-            slot = Slot(self.default_stream, 16)
-            slot.memory = Memory.READBACK
+            slot = Slot(self.default_stream, 16, Memory.READBACK)
             slot.buffer = self.pool.allocate(16, Memory.READBACK, None)
             slot.buffer.view(16)[:] = 0
             self._error_words = slot.buffer.view(16).view(np.int32)

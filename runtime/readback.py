@@ -118,7 +118,7 @@ class Readback(Generic[T]):
         storage = self._storage
         if self._read or storage is None:
             return
-        copy, fence = stream.device.copy_bytes(storage.slot, self._offset, self._nbytes, Memory.READBACK, stream)
+        copy, fence = stream.device.copy_bytes(storage, self._offset, self._nbytes, Memory.READBACK, stream)
         self._storage, self._offset, self._fence = copy, 0, fence
 
     # -- forgotten awaits are loud --------------------------------------------------------------------------------

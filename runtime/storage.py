@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from weakref import ref
 
 from .buffer import Memory
@@ -28,12 +28,13 @@ class Slot:
         "batch", "buffer", "dirty", "failure", "index", "memory", "nbytes", "owner", "readbacks", "stream", "used", "written",
     )  # fmt: skip
 
-    def __init__(self, stream: Stream, nbytes: int) -> None:
+    def __init__(self, stream: Stream, nbytes: int, memory: Memory = Memory.DEVICE, batch: int = 0, index: int = 0) -> None:
+        """``batch`` is the one that makes it, if one does, and ``index`` its number there."""
         self.stream = stream
         self.nbytes = nbytes
-        self.memory = Memory.DEVICE
-        self.batch = self.dirty = 0
-        self.index = 0
+        self.memory = memory
+        self.batch = self.dirty = batch
+        self.index = index
         self.buffer: Buffer | None = None
         self.owner: Callable[[], Storage | None] = _nobody
         self.written: Fence | None = None
@@ -63,3 +64,22 @@ class Storage:
         self.slot = slot
         self.version = 0
         slot.owner = ref(self)
+
+
+class Placed(Protocol):
+    """What begins at an element of a storage: a tensor, or a `Place`."""
+
+    @property
+    def storage(self) -> Storage:
+        """Where its elements are."""
+
+    @property
+    def offset(self) -> int:
+        """The first one's number there."""
+
+
+class Place(NamedTuple):
+    """The element number ``offset`` of a storage."""
+
+    storage: Storage
+    offset: int

@@ -20,7 +20,7 @@ from .capture import Captured, CaptureError, Recording
 from .errors import DeviceError, OutOfMemory
 from .fence import Fence
 from .interrupts import Uninterrupted
-from .storage import Slot, Storage
+from .storage import Placed, Slot, Storage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -68,15 +68,15 @@ class Stream:
     def enqueue(
         self,
         spec: CommandSpec,
-        inputs: Sequence[tuple[Slot, int]],
+        inputs: Sequence[Placed],
         scalars: Sequence[float] = (),
-        targets: Sequence[tuple[Slot, int]] = (),
+        targets: Sequence[Placed] = (),
         memory: Memory = Memory.DEVICE,
     ) -> list[Storage]:
         """Add a command; returns the storages of its new outputs.
 
-        ``inputs`` and ``targets`` (existing storages written in place) are (slot, offset in elements); new outputs go into
-        ``memory``. Raises the stream's failure if it has failed, `TooMuchInFlight` past the hard limit inside Trio.
+        ``inputs`` and ``targets`` (written in place) exist; new outputs go into ``memory``. Raises the stream's failure if it
+        has failed, `TooMuchInFlight` past the hard limit inside Trio.
         """
         if self._crowded:
             self._make_room()  # first: where it raises, nothing has been enqueued
@@ -87,20 +87,24 @@ class Stream:
         with self._lock:
             if self.failure is not None:
                 raise self.failure
-            for slot, _ in targets:
-                if slot.readbacks:
-                    self.keep_readbacks(slot)
+            if targets:
+                for x in targets:
+                    if x.storage.slot.readbacks:
+                        self.keep_readbacks(x.storage.slot)
             batch = self._batch
             ident, key, slots = batch.id, batch.key, batch.slots
             marks = len(key), len(slots), len(batch.scalars)
             try:
                 key.append(spec)
-                for slot, offset in inputs:
+                for x in inputs:
+                    slot = x.storage.slot
                     key.append(slot.index if slot.batch == ident else self._adopt(slot))
-                    key.append(offset)
-                for slot, offset in targets:
-                    key.append(slot.index if slot.batch == ident else self._adopt(slot))
-                    key.append(offset)
+                    key.append(x.offset)
+                if targets:
+                    for x in targets:
+                        slot = x.storage.slot
+                        key.append(slot.index if slot.batch == ident else self._adopt(slot))
+                        key.append(x.offset)
                 if spec.notes_errors:
                     slot = self.device.error_slot()
                     key.append(slot.index if slot.batch == ident else self._adopt(slot))
@@ -108,11 +112,9 @@ class Stream:
                 made = []
                 fresh = batch.fresh
                 for nbytes in spec.fresh:
-                    slot = Slot(self, nbytes)
-                    slot.memory = memory
-                    slot.batch = slot.dirty = ident
-                    slot.index = len(slots)
-                    fresh.append(slot.index)
+                    index = len(slots)
+                    slot = Slot(self, nbytes, memory, ident, index)
+                    fresh.append(index)
                     slots.append(slot)
                     made.append(Storage(slot))  # now, so that a flush below sees that somebody holds it
                 if scalars:
@@ -120,8 +122,9 @@ class Stream:
                 batch.nbytes += spec.nbytes
                 if not batch.commands:
                     self.device.gathering_streams.add(self)  # lives on until its commands are submitted
-                for slot, _ in targets:
-                    slot.dirty = ident
+                if targets:
+                    for x in targets:
+                        x.storage.slot.dirty = ident
                 batch.commands += 1  # last: from here on the command is in
             except BaseException:  # an operand that failed, or Ctrl-C
                 batch.cut(*marks)

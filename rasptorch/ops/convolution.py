@@ -15,6 +15,7 @@ from ..runtime.dtype import DType
 from ..runtime.errors import DTypeError
 from ..runtime.layout import Layout, Shape, layout_of
 from ..runtime.plan.convolution import ConvAxis, Piece, accumulated, pieces
+from ..runtime.storage import Place
 from ..tensor import Tensor
 from .arithmetic import add
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, same_device, tape
@@ -97,7 +98,8 @@ def _long(role: str, geometry: Geometry, source: Tensor, weight: Tensor, shape: 
         spec = _specs.get(key) or _specs.put(key, _spec(role, geometry, source.layout, weight.layout, shape))
         stream, parts = spec.outputs[0].device.stream(), []
         for part, start, begin in _pieces(spec):
-            (made,) = stream.enqueue(part, [(source.storage.slot, source.offset + start), (weight.storage.slot, weight.offset + begin)])
+            places = Place(source.storage, source.offset + start), Place(weight.storage, weight.offset + begin)
+            (made,) = stream.enqueue(part, places)
             parts.append(Tensor._make(made, 0, part.outputs[0]))
         return cast(reduce(add, parts), dtype)
 

@@ -16,6 +16,7 @@ from ..runtime.device import Device
 from ..runtime.dtype import DType
 from ..runtime.errors import DTypeError, ShapeError
 from ..runtime.layout import Layout, layout_of
+from ..runtime.storage import Place
 from ..tensor import Tensor
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, enqueue_into
 from .outputs import makes_out
@@ -161,8 +162,8 @@ def _filled_in_words(operation: str, layout: Layout, value: int, target: Tensor 
         half = layout_of(layout.device, dt.int32, layout.shape, tuple(2 * s for s in layout.strides))
         program = Program((), (dt.int32, dt.int32), (step("copy", dt.int32, (0,)), step("copy", dt.int32, (1,))), (2, 3))
         spec = _filled.put((layout, "words"), CommandSpec("elementwise", operation, (), (half, half), program, in_place=2))
-    slot = made.storage.slot
-    layout.device.stream().enqueue(spec, (), halves(value), [(slot, 2 * made.offset), (slot, 2 * made.offset + 1)])
+    both = [Place(made.storage, 2 * made.offset + half) for half in (0, 1)]
+    layout.device.stream().enqueue(spec, (), halves(value), both)
     made.storage.version += target is not None
     return made
 

@@ -109,17 +109,14 @@ class SpecCache:
 def enqueue(spec: CommandSpec, tensors: Sequence[Tensor], scalars: Sequence[Number] = ()) -> Tensor:
     """Run a command with one new output."""
     layout = spec.outputs[0]
-    stream = layout.device.stream()
-    (storage,) = stream.enqueue(spec, [(t.storage.slot, t.offset) for t in tensors], scalars)
+    (storage,) = layout.device.stream().enqueue(spec, tensors, scalars)
     return Tensor._make(storage, 0, layout)
 
 
 def enqueue_into(spec: CommandSpec, target: Tensor, tensors: Sequence[Tensor], scalars: Sequence[Number] = ()) -> None:
     """Run a command whose one output is ``target``'s memory."""
-    storage = target.storage
-    stream = target.layout.device.stream()
-    stream.enqueue(spec, [(t.storage.slot, t.offset) for t in tensors], scalars, [(storage.slot, target.offset)])
-    storage.version += 1
+    target.layout.device.stream().enqueue(spec, tensors, scalars, (target,))
+    target.storage.version += 1
 
 
 def tape(

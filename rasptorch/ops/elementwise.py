@@ -93,6 +93,34 @@ class Elementwise:
                     break
         return out
 
+    # What operators and methods call all the time: the same as calling the operation, with less to look at.
+    def of_one(self, x: Tensor) -> Tensor:
+        spec = self._specs.get((x.layout,))
+        if spec is None or low_dtypes.get() is not None:
+            return self(x)
+        out = enqueue(spec, (x,))
+        if x.requires_grad and recording.get():
+            self._tape(out, (x,))
+        return out
+
+    def of_number(self, x: Tensor, number: Any) -> Tensor:
+        spec = self._specs.get((x.layout, type(number)))
+        if spec is None or low_dtypes.get() is not None:
+            return self(x, number)
+        out = enqueue(spec, (x,), (number,))
+        if x.requires_grad and recording.get():
+            self._tape(out, (x, number))
+        return out
+
+    def of_two(self, x: Tensor, y: Tensor) -> Tensor:
+        spec = self._specs.get((x.layout, y.layout))
+        if spec is None or low_dtypes.get() is not None:
+            return self(x, y)
+        out = enqueue(spec, (x, y))
+        if (x.requires_grad or y.requires_grad) and recording.get():
+            self._tape(out, (x, y))
+        return out
+
     def in_place(self, target: Tensor, *operands: Any) -> Tensor:
         """``target`` becomes the result of the operation on ``target`` and ``operands``."""
         operands, key = self._plain((target, *operands))

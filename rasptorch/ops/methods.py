@@ -172,16 +172,16 @@ def _method(operation: Callable[..., Any]) -> Callable[..., Any]:
 
 def _unary(operation: Elementwise) -> Callable[[Tensor], Tensor]:
     def method(self: Tensor) -> Tensor:
-        return operation(self)
+        return operation.of_one(self)
 
     return method
 
 
 def _binary(operation: Elementwise) -> Callable[[Tensor, Any], Any]:
     def method(self: Tensor, other: Any) -> Any:
-        if type(other) is not Tensor and not _is_operand(other):
-            return NotImplemented
-        return operation(self, other)
+        if type(other) is Tensor:
+            return operation.of_two(self, other)
+        return operation.of_number(self, other) if _is_operand(other) else NotImplemented
 
     return method
 

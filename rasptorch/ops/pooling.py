@@ -40,8 +40,7 @@ def _spec(name: str, windows: Windows, x: Tensor, shape: Shape) -> CommandSpec:
 def largest(x: Tensor, windows: Windows, shape: Shape) -> tuple[Tensor, Tensor]:
     """The largest value of each window of a row-major ``x`` (NaN counts as that) as ``shape``, and its number in its plane (int32)."""
     spec = _spec("max_pool", windows, x, shape)
-    stream = x.layout.device.stream()
-    values, index = stream.enqueue(spec, [(x.storage.slot, x.offset)])
+    values, index = x.layout.device.stream().enqueue(spec, (x,))
     out, place = Tensor._make(values, 0, spec.outputs[0]), Tensor._make(index, 0, spec.outputs[1])
     return tape(out, "max_pool", _grad_largest, (x,), (place,), (windows, x.shape)), place
 

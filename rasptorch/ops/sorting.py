@@ -49,7 +49,7 @@ def sorted_rows(x: Tensor, descending: bool, count: int | None = None) -> tuple[
         else:
             name, attributes = "topk", (20 * rows * length, rows, length, descending, count)
         spec = _specs.put(key, CommandSpec("shader", name, (layout,), outputs, None, (name, *attributes)))
-    order, values = x.device.stream().enqueue(spec, [(source.storage.slot, source.offset)])
+    order, values = x.device.stream().enqueue(spec, (source,))
     places = Tensor._make(order, 0, spec.outputs[0])
     return tape(Tensor._make(values, 0, spec.outputs[1]), spec.name, _grad_sorted, (x,), (places,), x.shape[1]), places
 

@@ -64,8 +64,7 @@ class Update:
         spec = self._specs.get(key)
         if spec is None:
             spec = self._specs.put(key, self._make(options, written, read, alone, (len(now), len(singles), fresh)))
-        places = [(t.storage.slot, t.offset) for t in tensors]
-        made = stream.enqueue(spec, places, now, places[: len(written)])
+        made = stream.enqueue(spec, tensors, now, written)
         for tensor in written:
             tensor.storage.version += 1
         return [Tensor._make(storage, 0, x) for storage, x in zip(made, spec.outputs[len(written) :], strict=True)]

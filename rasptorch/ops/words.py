@@ -8,6 +8,7 @@ from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec
 from ..runtime.device import Device
 from ..runtime.layout import Layout, broadcast_shapes, broadcast_strides, layout_of
+from ..runtime.storage import Place
 from ..tensor import Tensor
 from .creation import halves
 from .dispatch import SpecCache, result_dtype, same_device
@@ -48,7 +49,7 @@ class Equality(Elementwise):
         spec = _specs.get(key) or _specs.put(key, self._spec(device, whole))
         scalars = [half for x in whole if type(x) is int for half in halves(x)]
         stream = device.stream()
-        places = [(x.storage.slot, 2 * x.offset + half) for x in tensors for half in (0, 1)]
+        places = [Place(x.storage, 2 * x.offset + half) for x in tensors for half in (0, 1)]
         (storage,) = stream.enqueue(spec, places, scalars)
         return Tensor._make(storage, 0, spec.outputs[0])
 
