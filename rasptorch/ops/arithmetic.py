@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..autograd.node import Node
+from ..runtime.errors import DTypeError
 from ..tensor import Tensor
 from .elementwise import FLOAT, Elementwise
 
@@ -53,6 +56,31 @@ def _grad_pow(n: Node, g: Tensor) -> Pair:
     return da, db
 
 
+class _Power(Elementwise):
+    """Refuses what PyTorch refuses: integers to the power of a negative integer, which nearly always is a fraction."""
+
+    def __call__(self, *operands: Any, **options: Any) -> Tensor:
+        self._check(operands)
+        return super().__call__(*operands, **options)
+
+    def of_number(self, x: Tensor, number: Any) -> Tensor:
+        self._check((x, number))
+        return super().of_number(x, number)
+
+    def in_place(self, target: Tensor, *operands: Any) -> Tensor:
+        self._check((target, *operands))
+        return super().in_place(target, *operands)
+
+    def _check(self, operands: tuple[Any, ...]) -> None:
+        if len(operands) == 2 and isinstance(operands[1], (int, np.integer)) and operands[1] < 0:
+            base, exponent = operands
+            if isinstance(base, Tensor) and base.layout.dtype.category < 2:
+                raise DTypeError(
+                    f"pow: {base.layout.dtype.name} to the power of {exponent} is no integer; write a float, {float(exponent)}, "
+                    "or convert with .to(rasptorch.float32)"
+                )
+
+
 def _grad_remainder(n: Node, g: Tensor) -> Pair:
     a, b = n.values()
     return g if n.needs(0) else None, -g * floor_divide(a, b) if n.needs(1) else None
@@ -97,7 +125,7 @@ div = Elementwise("div", "div", 2, _grad_div, "b|ab", FLOAT)
 floor_divide = Elementwise("floor_divide", "floor_divide", 2, _grad_floor)
 remainder = Elementwise("remainder", "remainder", 2, _grad_remainder, "|ab")
 fmod = Elementwise("fmod", "fmod", 2, _grad_fmod, "|ab")
-power = Elementwise("pow", "pow", 2, _grad_pow, "ab|abo")
+power = _Power("pow", "pow", 2, _grad_pow, "ab|abo")
 maximum = Elementwise("maximum", "maximum", 2, _grad_extreme, "ab|ab")
 minimum = Elementwise("minimum", "minimum", 2, _grad_extreme, "ab|ab")
 atan2 = Elementwise("atan2", "atan2", 2, _grad_atan2, "ab|ab", FLOAT)

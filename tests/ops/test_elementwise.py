@@ -203,6 +203,25 @@ def test_numbers_of_numpy_are_numbers(device: str) -> None:
     assert_close(rt.where(x > 0, x, np.float32(1.5)), torch.where(y > 0, y, 1.5))
 
 
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_negative_powers_of_whole_numbers(dtype: str, device: str) -> None:
+    """As in PyTorch an error where the exponent is a number, and what is left of the fraction where it is a tensor."""
+    import numpy as np
+
+    x, y = pair([1, 2, 3, 0], dtype, device=device)
+    refused = [
+        lambda: x**-1, lambda: rt.pow(x, exponent=-2), lambda: x.pow_(-1), lambda: x ** np.int64(-1), lambda: rt.pow(x, -1, out=x),
+    ]  # fmt: skip
+    for run in refused * 2:  # nor after the exponent 2 was seen
+        with pytest.raises(rt.DTypeError, match=rf"pow: {dtype} to the power of -[12] is no integer; write a float"):
+            run()
+        assert_close(x**2, y**2)
+    assert_close(x, y)
+    assert_close(x[:3] ** -1.0, y[:3] ** -1.0)
+    if dtype != "uint8":
+        assert_close(x ** rt.tensor(-1, dtype=x.dtype, device=device), y ** torch.tensor(-1, dtype=y.dtype))
+
+
 @pytest.mark.parametrize("name", ["__and__", "__or__", "__invert__"])
 def test_logical_operators_of_booleans(name: str, device: str) -> None:
     x, y = pair([True, True, False, False], "bool", device)
