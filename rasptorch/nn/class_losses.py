@@ -4,15 +4,17 @@ targets.
 
 from __future__ import annotations
 
+from ..autograd.mode import recording
 from ..autograd.node import Node
 from ..ops.arithmetic import maximum, where
 from ..ops.checked_index import checked_classes, class_mask, from_integers
 from ..ops.dispatch import tape
 from ..ops.functions import exp
 from ..ops.gathering import picked, taken
+from ..ops.on_host import class_loss, class_loss_gradient, on_host
 from ..ops.precision import in_full_precision
 from ..ops.reduction import sum
-from ..ops.softmax import log_softmax
+from ..ops.softmax import grad_log_softmax, log_softmax
 from ..runtime.errors import DTypeError, ShapeError
 from ..tensor import Tensor
 from .elementwise_losses import check_reduction, reduced
@@ -86,6 +88,22 @@ def _mean_of_numbers(input: Tensor, logs: Tensor, target: Tensor, ignore_index: 
     return tape(out, "cross_entropy", _grad_mean_of_numbers, (input,), (logs, numbers, counted), axis)
 
 
+def _mean_at_once(input: Tensor, target: Tensor, ignore_index: int) -> Tensor:
+    """The same on the host: one kernel forward, and one backward unless the gradient itself has to have one."""
+    out, logs, numbers, counted = class_loss(input, target, ignore_index, "cross_entropy: target")
+    axis = input.ndim - 1
+    if input.requires_grad and recording.get():
+        tape(logs, "log_softmax", grad_log_softmax, (input,), (), axis, keep_output=True)
+    return tape(out, "cross_entropy", _grad_mean_at_once, (input,), (logs, numbers, counted), axis)
+
+
+def _grad_mean_at_once(n: Node, g: Tensor) -> tuple[Tensor]:
+    if recording.get():
+        return _grad_mean_of_numbers(n, g)
+    logs, numbers, counted = n.values()
+    return (class_loss_gradient(logs, numbers, counted, g),)
+
+
 def _grad_mean_of_numbers(n: Node, g: Tensor) -> tuple[Tensor]:
     logs, numbers, counted = n.values()
     mask = class_mask(numbers, logs.shape[n.attributes], n.attributes)
@@ -150,9 +168,12 @@ def cross_entropy(
         raise ValueError(f"cross_entropy: label_smoothing is between 0 and 1, got {label_smoothing}")
     axis = _class_axis("cross_entropy", input)
     _checked_weight("cross_entropy", weight, input.shape[axis])
-    logs = log_softmax(input, axis)
     numbers = target.dtype.category == 1 and target.shape == input.shape[:axis] + input.shape[axis + 1 :]
-    if numbers and weight is None and not label_smoothing and reduction == "mean":
+    plain = numbers and weight is None and not label_smoothing and reduction == "mean"
+    if plain and on_host(input) and axis == input.ndim - 1 and input.dtype.itemsize > 2 and target.device is input.device:
+        return _mean_at_once(input, target, ignore_index)
+    logs = log_softmax(input, axis)
+    if plain:
         return _mean_of_numbers(input, logs, target, ignore_index)
     if target.shape == input.shape:
         return _of_probabilities(logs, target, weight, reduction, label_smoothing)

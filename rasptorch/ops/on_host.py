@@ -10,7 +10,7 @@ from ..runtime.dtype import DType
 from ..runtime.layout import layout_of
 from ..tensor import Tensor
 from .dispatch import SpecCache, enqueue
-from .views import clone
+from .views import contiguous
 
 _specs = SpecCache()
 
@@ -30,9 +30,43 @@ def first_extreme(name: str, x: Tensor, axis: int, keepdim: bool) -> Tensor:
     return _along("first_largest" if name == "argmax" else "first_smallest", x, axis, (1,) if keepdim else (), dt.int64, False)
 
 
+def class_loss(logits: Tensor, target: Tensor, ignore_index: int, name: str) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The mean loss of class numbers ``[...]`` under ``logits`` (``[..., classes]``, float32 or float64, not 16 bits).
+
+    With it log-probabilities, the numbers as int32 (-1 where they do not count) and how many count. ``name`` is what the
+    numbers are for, as messages about one out of range begin. No gradient.
+    """
+    x, target = contiguous(logits.detach()), contiguous(target)
+    layout = x.layout
+    key = "class_loss", layout, target.layout, ignore_index, name
+    spec = _specs.get(key)
+    if spec is None:
+        columns = layout.shape[-1]
+        one, numbers = layout_of(layout.device, layout.dtype, ()), layout_of(layout.device, dt.int32, target.layout.shape)
+        attributes = "class_loss", 60 * layout.numel, numbers.numel, columns, ignore_index, layout.device.error_tag(name)
+        spec = CommandSpec(
+            "shader", "cross_entropy", (layout, target.layout), (one, layout, numbers, one), None, attributes, notes_errors=True
+        )
+        _specs.put(key, spec)
+    loss, logs, classes, counted = map(Tensor._make, layout.device.stream().enqueue(spec, (x, target)), (0,) * 4, spec.outputs)
+    return loss, logs, classes, counted
+
+
+def class_loss_gradient(logs: Tensor, numbers: Tensor, counted: Tensor, gradient: Tensor) -> Tensor:
+    """The gradient of the logits for that of the loss, from what `class_loss` gave."""
+    layout = logs.layout
+    key = "class_loss_back", layout, numbers.layout
+    spec = _specs.get(key)
+    if spec is None:
+        attributes = "class_loss_back", 30 * layout.numel, numbers.layout.numel, layout.shape[-1]
+        inputs = layout, numbers.layout, counted.layout, layout_of(layout.device, layout.dtype, ())
+        spec = _specs.put(key, CommandSpec("shader", "cross_entropy_gradient", inputs, (layout,), None, attributes))
+    return enqueue(spec, (logs, numbers, counted, gradient))
+
+
 def _along(shader: str, x: Tensor, axis: int, instead: tuple[int, ...], dtype: DType, backwards: bool) -> Tensor:
     """``instead`` is what the result has in the place of ``axis``."""
-    source = x if x.layout.contiguous else clone(x.detach())
+    source = contiguous(x.detach())
     layout = source.layout
     key = shader, layout, axis, instead, dtype, backwards
     spec = _specs.get(key)

@@ -57,7 +57,7 @@ def _of_long_rows(name: str, x: Tensor) -> Tensor:
     return out.to(x.dtype)
 
 
-def _grad_log_softmax(n: Node, g: Tensor) -> tuple[Tensor]:
+def grad_log_softmax(n: Node, g: Tensor) -> tuple[Tensor]:
     return (g - exp(n.result()) * sum(g, n.attributes, True),)
 
 
@@ -70,7 +70,7 @@ def _grad_softmax(n: Node, g: Tensor) -> tuple[Tensor]:
 @in_full_precision
 def log_softmax(input: Tensor, dim: int = -1, *, dtype: Any = None) -> Tensor:
     """``log(softmax(input))`` along ``dim``, without overflow for any finite input; computed in ``dtype`` if given."""
-    return _rows("log_softmax", input if dtype is None else input.to(dtype), dim, _grad_log_softmax)
+    return _rows("log_softmax", input if dtype is None else input.to(dtype), dim, grad_log_softmax)
 
 
 @takes_axis

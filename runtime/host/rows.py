@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..dtype import DType
-from ..plan.plan import ShaderKernel
+from ..plan.plan import Operand, ShaderKernel
 from . import functions
 from .calls import Call, execute
 from .elementwise import BLOCK, Pieces
@@ -52,21 +52,24 @@ EXPONENTIAL = 4  # elements that are read while one is raised
 
 
 def rows(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
-    compute = ROW_KERNELS[kernel.shader]
-    source, target = kernel.inputs[0], kernel.outputs[0]
     lines, columns = kernel.attributes
     assert isinstance(lines, int) and isinstance(columns, int)
-    x, out = binding.rows(source, (lines, columns)), binding.rows(target, (lines, columns))
-    if not lines * columns:
-        return lambda values: None
-    step = max(1, BLOCK // columns)
-    starts = range(0, lines, step)
+    pieces = row_pieces(kernel.shader, kernel.inputs[0], kernel.outputs[0], (lines, columns), binding, driver)
+    return lambda values: pieces.run()
+
+
+def row_pieces(shader: str, source: Operand, target: Operand, shape: tuple[int, int], binding: Binding, driver: Workers) -> Pieces:
+    """The kernel of this name over the rows of a matrix of ``shape``."""
+    compute, (lines, columns) = ROW_KERNELS[shader], shape
+    x, out = binding.rows(source, shape), binding.rows(target, shape)
+    step = max(1, BLOCK // max(columns, 1))
+    starts = range(0, lines if columns else 0, step)
     pieces = Pieces(EXPONENTIAL * lines * columns, len(starts), STEPS, driver)
     for start in starts:
         given, made = x[start : start + step], out[start : start + step]
         bind = partial(_calls, compute, source.dtype, given, target.dtype, made)
         pieces.add(lambda share, bind=bind: bind(driver.arenas[share]))  # type: ignore[misc]
-    return lambda values: pieces.run()
+    return pieces
 
 
 def _calls(compute: Compute, given: DType, x: Array, made: DType, out: Array, arena: Arena) -> Sequence[Call]:

@@ -11,6 +11,7 @@ from typing import Final
 
 from ..plan.plan import ShaderKernel
 from .along import first_extreme, running_sum
+from .class_loss import class_loss, class_loss_back
 from .moves import move
 from .pooling import max_pool, max_pool_back, max_pool_pick
 from .record import Binding, Runner, Workers
@@ -20,6 +21,8 @@ from .rows import rows
 from .sorting import combine_into, search, sort, topk
 
 KERNELS: Final[dict[str, Callable[[ShaderKernel, Binding, Workers], Runner]]] = {
+    "class_loss": class_loss,
+    "class_loss_back": class_loss_back,
     "combine_into": combine_into,
     "first_largest": first_extreme,
     "first_smallest": first_extreme,

@@ -121,10 +121,54 @@ def test_certain_wrong_logits(device: str) -> None:
     assert_close(ours, TF.cross_entropy(torch.tensor(x), torch.tensor(t), reduction="none"))
 
 
+@pytest.mark.parametrize("ignored", [-100, 3], ids=["no class", "a class"])
+def test_many_rows(ignored: int, device: str) -> None:
+    """As many as several threads share on the host; some of them do not count."""
+    x, t = array(30_000, CLASSES), np.random.default_rng(0).integers(0, CLASSES, 30_000)
+    t[::7] = ignored
+    mine, other = rt.tensor(x, device=device, requires_grad=True), torch.tensor(x, requires_grad=True)
+    ours = F.cross_entropy(mine, rt.tensor(t, device=device), ignore_index=ignored)
+    theirs = TF.cross_entropy(other, torch.tensor(t), ignore_index=ignored)
+    (ours * 3).backward()
+    (theirs * 3).backward()
+    assert_close(ours, theirs)
+    assert_close(mine.grad, other.grad)
+
+
+@pytest.mark.parametrize("ignored", [-100, 1])
+def test_gradients_of_its_gradient(ignored: int, device: str) -> None:
+    x, t = array(5, CLASSES), numbers((5, CLASSES))
+    found = []
+    for m, f, options in ((rt, F, {"device": device}), (torch, TF, {})):
+        logits = m.tensor(x, requires_grad=True, **options)
+        loss = f.cross_entropy(logits, m.tensor(t, **options), ignore_index=ignored)
+        (first,) = m.autograd.grad(loss, (logits,), create_graph=True)
+        (second,) = m.autograd.grad((first * first).sum(), (logits,))
+        found.append((first.detach(), second))
+    for ours, theirs in zip(*found, strict=True):
+        assert_close(ours, theirs)
+
+
+def test_no_rows(device: str) -> None:
+    x = rt.zeros(0, CLASSES, device=device, requires_grad=True)
+    loss = F.cross_entropy(x, rt.zeros(0, dtype=rt.int64, device=device))
+    loss.backward()
+    assert np.isnan(loss.item()) and x.grad is not None and x.grad.shape == (0, CLASSES)
+
+
+def test_numbers_that_32_bits_do_not_hold() -> None:
+    loss = F.cross_entropy(rt.zeros(2, CLASSES), rt.tensor([0, (1 << 32) + 1]))
+    with pytest.raises(IndexError, match="index 2147483647 is out of range"):
+        loss.item()
+
+
 def test_nothing_but_ignored() -> None:
     x = rt.tensor(array(2, 3), requires_grad=True)
     t = rt.tensor([-100, -100])
-    assert np.isnan(F.cross_entropy(x, t).item())
+    loss = F.cross_entropy(x, t)
+    loss.backward()
+    assert np.isnan(loss.item())
+    assert x.grad is not None and x.grad.tolist() == [[0.0] * 3] * 2
     assert F.cross_entropy(x, t, reduction="sum").item() == 0.0
 
 
