@@ -87,24 +87,18 @@ class Stream:
         with self._lock:
             if self.failure is not None:
                 raise self.failure
-            if targets:
-                for x in targets:
-                    if x.storage.slot.readbacks:
-                        self.keep_readbacks(x.storage.slot)
+            for x in targets:
+                if x.storage.slot.readbacks:
+                    self.keep_readbacks(x.storage.slot)
             batch = self._batch
             ident, key, slots = batch.id, batch.key, batch.slots
             marks = len(key), len(slots), len(batch.scalars)
             try:
                 key.append(spec)
-                for x in inputs:
+                for x in (*inputs, *targets) if targets else inputs:
                     slot = x.storage.slot
                     key.append(slot.index if slot.batch == ident else self._adopt(slot))
                     key.append(x.offset)
-                if targets:
-                    for x in targets:
-                        slot = x.storage.slot
-                        key.append(slot.index if slot.batch == ident else self._adopt(slot))
-                        key.append(x.offset)
                 if spec.notes_errors:
                     slot = self.device.error_slot()
                     key.append(slot.index if slot.batch == ident else self._adopt(slot))
@@ -122,9 +116,8 @@ class Stream:
                 batch.nbytes += spec.nbytes
                 if not batch.commands:
                     self.device.gathering_streams.add(self)  # lives on until its commands are submitted
-                if targets:
-                    for x in targets:
-                        x.storage.slot.dirty = ident
+                for x in targets:
+                    x.storage.slot.dirty = ident
                 batch.commands += 1  # last: from here on the command is in
             except BaseException:  # an operand that failed, or Ctrl-C
                 batch.cut(*marks)
