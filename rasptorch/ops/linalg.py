@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from ..autograd.mode import no_grad
+from ..autograd.mode import no_grad, recording
 from ..autograd.node import Node
 from ..autograd.precision import low_dtypes
 from ..runtime import dtype as dt
@@ -14,11 +14,12 @@ from ..runtime.errors import DTypeError, ShapeError
 from ..runtime.layout import broadcast_shapes, layout_of
 from ..runtime.readback import Readback
 from ..tensor import Tensor
+from .arithmetic import add
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, same_device, tape
 from .outputs import takes_out
 from .precision import in_widest_precision, lowered
-from .reduction import sum_to
-from .views import cast, narrow
+from .reduction import sum, sum_to
+from .views import cast, narrow, turned
 
 DEEPEST = 61_440  # terms of a sum: software devices cut a loop off after 65,535 turns
 
@@ -96,8 +97,11 @@ def _product(a: Tensor, b: Tensor) -> Tensor:
     spec = _spec(a, b)
     if a.layout.shape[-1] > DEEPEST and a.layout.device.driver.traits.kind == "software":
         return _deep(a, b)
-    out = enqueue(spec, (a, b)) if spec.kind == "matmul" else enqueue(spec, (), (0,))
-    return tape(out, "matmul", _grad_matmul, (a, b), (a, b))
+    return tape(_enqueued(spec, a, b), "matmul", _grad_matmul, (a, b), (a, b))
+
+
+def _enqueued(spec: CommandSpec, a: Tensor, b: Tensor) -> Tensor:
+    return enqueue(spec, (a, b)) if spec.kind == "matmul" else enqueue(spec, (), (0,))
 
 
 @takes_out
@@ -157,9 +161,39 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
     if low_dtypes.get() is not None:
         x, weight, bias = lowered(x, weight, bias)
     # The bias is added to the matrix as the product leaves it, whatever the shape: so it is part of the product's kernel.
-    out = matmul(x if x.ndim <= 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1]), weight.mT)
-    out = out if bias is None else out + bias
+    rows = x if x.ndim <= 2 else x.reshape(math.prod(x.shape[:-1]), x.shape[-1])
+    if rows.ndim == 2 and (bias is None or bias.layout.dtype is x.layout.dtype) and x.shape[-1] <= DEEPEST:
+        out = _affine(rows, weight, bias)
+    else:
+        out = matmul(rows, weight.mT)
+        out = out if bias is None else out + bias
     return out if x.ndim <= 2 else out.reshape(*x.shape[:-1], weight.shape[0])
+
+
+def _affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+    """Of matrices; one node, where the operations that it is made of would be three."""
+    across = turned(weight)
+    out = _enqueued(_spec(x, across), x, across)
+    if bias is None:
+        return tape(out, "linear", _grad_affine, (x, weight), (x, weight))
+    return tape(add.of_two(out, bias.detach()), "linear", _grad_affine, (x, weight, bias), (x, weight))
+
+
+def _grad_affine(n: Node, g: Tensor) -> tuple[Tensor | None, ...]:
+    x, weight = n.values()
+    found: list[Tensor | None] = [None] * len(n.edges)
+    if n.needs(0):
+        found[0] = _turned(_product(_turned(weight), _turned(g))) if _is_transposed(x) else _product(g, weight)
+    if n.needs(1):
+        # It comes out as the weight lies in memory, so that nothing has to be turned around.
+        found[1] = _turned(_product(_turned(x), g)) if _is_transposed(weight) else _product(_turned(g), x)
+    if len(found) == 3 and n.needs(2):
+        found[2] = sum(g, 0)
+    return tuple(found)
+
+
+def _turned(x: Tensor) -> Tensor:
+    return x.mT if x.requires_grad and recording.get() else turned(x)
 
 
 @in_widest_precision

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import numpy
+import numpy as np
 
 from ..runtime import dtype as dt
 from ..tensor import Tensor
@@ -200,7 +200,7 @@ def _in_place(operation: Elementwise) -> Callable[..., Tensor]:
     return method
 
 
-_OPERANDS = (Tensor, bool, int, float, numpy.bool_, numpy.integer, numpy.floating)
+_OPERANDS = (Tensor, bool, int, float, np.bool_, np.integer, np.floating)
 
 
 def _is_operand(value: Any) -> bool:

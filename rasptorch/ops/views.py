@@ -247,6 +247,11 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
     return _seen(input, "permute", layout, input.offset, _grad_permute, found) if found else input
 
 
+def turned(x: Tensor) -> Tensor:
+    """The transpose of a matrix, without history: for operands that nobody else sees."""
+    return Tensor._make(x.storage, x.offset, _exchanged(x.layout, 0, 1)[0])
+
+
 @lru_cache(4096)
 def _exchanged(layout: Layout, dim0: int, dim1: int) -> tuple[Layout, tuple[int, ...]]:
     """The layout with two dimensions exchanged, and the order of dimensions that makes it; none where there are none."""

@@ -363,7 +363,7 @@ def test_a_replay_is_one_submission_and_nothing_else(device: str) -> None:
     assert (n.submissions, n.allocations, n.plan_misses, n.pipelines_created) == (50, 0, 0, 0)
     more = 0 if rt.device(device).driver.traits.reentrant_recordings else settings.current.in_flight + 1
     assert n.recordings_made <= more and n.recordings_made + n.recordings_reused == 50
-    assert n.commands > 50 * 30, "commands are counted as if each had been enqueued"
+    assert n.commands > 50 * 20, "commands are counted as if each had been enqueued"
 
 
 def test_replaying_only_enqueues(manual: Manual) -> None:
