@@ -141,6 +141,28 @@ def test_batches_are_counted_everywhere(device: str) -> None:
     _same_state(layer, theirs)
 
 
+WANTED = [("layer_norm", wanted) for wanted in ("xws", "x", "w", "s", "ws")] + [("rms_norm", wanted) for wanted in ("xw", "x", "w")]
+
+
+@pytest.mark.parametrize(("name", "wanted"), WANTED)
+@pytest.mark.parametrize("shape", [(3, 5), (1500, 200), (3, 70_000), (40_000, 8)], ids=str)
+def test_rows_of_any_form(shape: tuple[int, int], name: str, wanted: str, device: str) -> None:
+    """Few and many, shorter and longer than what is computed at a time, with the gradients that are asked for; of a turned matrix."""
+    values = array(*shape[::-1]), array(shape[1], low=0.5, high=2.0, seed=1), array(shape[1], seed=2), array(*shape, seed=3)
+    found = []
+    for m, f, options in ((rt, F, {"device": device}), (torch, TF, {})):
+        x, w, s, g = (m.tensor(v, **options) for v in values)
+        for letter, leaf in zip("xws", (x, w, s), strict=True):
+            leaf.requires_grad_(letter in wanted)
+        y = getattr(f, name)(x.T, (shape[1],), w, *((s, 1e-4) if name == "layer_norm" else (1e-4,)))
+        (y * g).sum().backward()
+        found.append([y.detach(), *(leaf.grad for leaf in (x, w, s))])
+    for ours, theirs in zip(*found, strict=True):
+        assert (ours is None) == (theirs is None)
+        if theirs is not None:
+            assert_close(ours, theirs, 1e-4, 1e-4)
+
+
 @pytest.mark.fresh
 def test_how_many_dispatches(device: str) -> None:
     """Two reductions and one pass forward; for the input two reductions and one pass, and a sum for each parameter."""

@@ -385,6 +385,22 @@ def test_products_that_need_each_other_come_one_after_the_other(monkeypatch: pyt
     device.close()
 
 
+def test_bits_of_standardised_rows_do_not_depend_on_the_number_of_threads() -> None:
+    values, weight = (np.random.default_rng(0).standard_normal(n).astype(np.float32) for n in ((3000, 150), 150))
+    seen = []
+    for threads in (1, 2, 3):
+        with settings.override(host_threads=threads):
+            device = Device(f"cpu with {threads} threads", HostDriver())
+        x, w = (rt.tensor(v, device=device, requires_grad=True) for v in (values, weight))
+        y = nn.functional.layer_norm(x, (150,), w, w)
+        (y * y).sum().backward()
+        seen.append([t.numpy(force=True) for t in (y, x.grad, w.grad) if t is not None])
+        device.close()
+    for others in seen[1:]:
+        for a, b in zip(seen[0], others, strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 @pytest.mark.parametrize("shape", [(700, 500), (350_001,), (3, 120_000), (120_000, 3), (40, 90, 100)])
 def test_bits_of_reductions_do_not_depend_on_the_number_of_threads(shape: tuple[int, ...]) -> None:
     values = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
