@@ -1,14 +1,14 @@
 """Indices whose range only the data shows: checked where they are used, without reading anything back.
 
 An index out of range becomes 0 and a note in the device's error words; the next sync point raises
-`IndexError` with the operation, the value and the range. int64 indices are converted to int32 at once (their
-low words: indices never reach 2**31, tensors being smaller), which also devices without int64 arithmetic can
-do.
+`IndexError` with the operation, the value and the range. int64 indices are converted to int32 at once: one that
+32 bits do not hold becomes the farthest that they do, which is out of any range, tensors being smaller.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from ..runtime import dtype as dt
@@ -16,6 +16,7 @@ from ..runtime.command import CommandSpec
 from ..runtime.dtype import DType
 from ..runtime.errors import DTypeError
 from ..runtime.layout import Layout, layout_of
+from ..runtime.storage import Place, Placed
 from ..tensor import Tensor, _axis
 from .dispatch import SpecCache, check_dtype, enqueue
 from .program import ProgramWriter
@@ -32,6 +33,48 @@ def _index_layout(name: str, index: Tensor) -> Layout:
     return layout_of(index.device, dt.int32, index.shape)
 
 
+class _Reading:
+    """How a command reads indices as int32, also where there is no int64 arithmetic: by halves, of which the high
+    one has to be the sign of the low one. ``scalars`` are those of what else it does.
+    """
+
+    def __init__(self, layout: Layout, scalars: Sequence[DType]) -> None:
+        self.inputs: tuple[Layout, ...] = (layout,)
+        if layout.dtype is not dt.int64:
+            self.write = ProgramWriter((layout.dtype,), scalars)
+            given, *self.scalars = self.write.registers
+            self.number = self.write.cast(given, dt.int32)
+        elif layout.device.driver.traits.int64:
+            self.write = ProgramWriter((dt.int64,), (*scalars, dt.int64, dt.int64))
+            given, *self.scalars, least, most = self.write.registers
+            self.number = self.write.cast(self.write("minimum", self.write("maximum", given, least), most), dt.int32)
+        else:
+            half = layout_of(layout.device, dt.int32, layout.shape, tuple(2 * s for s in layout.strides))
+            self.inputs = (half, half)
+            self.write = ProgramWriter((dt.int32, dt.int32), (*scalars, dt.int32, dt.int32))
+            low, high, *self.scalars, bits, most = self.write.registers
+            fits = self.write("eq", high, self.write("shift_right", low, bits))
+            self.number = self.write("where", fits, low, most)
+
+    def spec(self, name: str, out: Layout, result: int) -> CommandSpec:
+        return CommandSpec("elementwise", name, self.inputs, (out,), self.write.program(result), notes_errors=True)
+
+
+_LEAST, _MOST = -(1 << 31), (1 << 31) - 1
+
+
+def _enqueued(spec: CommandSpec, index: Tensor, scalars: Sequence[int]) -> Tensor:
+    """A command made by `_Reading`."""
+    places: list[Placed] = [index]
+    if index.layout.dtype is dt.int64:
+        whole = len(spec.inputs) == 1
+        scalars = (*scalars, _LEAST if whole else 31, _MOST)
+        if not whole:
+            places = [Place(index.storage, 2 * index.offset + half) for half in (0, 1)]
+    (made,) = index.device.stream().enqueue(spec, places, scalars)
+    return Tensor._make(made, 0, spec.outputs[0])
+
+
 def checked_index(index: Tensor, size: int, name: str, wrap: bool = True) -> Tensor:
     """``index`` as int32 in ``0..size-1``; negative ones count from the end if ``wrap``, and are errors
     otherwise.
@@ -40,15 +83,11 @@ def checked_index(index: Tensor, size: int, name: str, wrap: bool = True) -> Ten
     """
     spec = _checks.get((index.layout, name))
     if spec is None:
-        out = _index_layout(name, index)
-        write = ProgramWriter((index.dtype,), (dt.int32, dt.int32))
-        given, bound, tag = write.registers
-        program = write.program(write("check_index", write.cast(given, dt.int32), bound, tag))
-        spec = _checks.put(
-            (index.layout, name),
-            CommandSpec("elementwise", name, (index.layout,), (out,), program, notes_errors=True),
-        )
-    return enqueue(spec, (index,), (size if wrap else -size, index.device.error_tag(name)))
+        out, reading = _index_layout(name, index), _Reading(index.layout, (dt.int32, dt.int32))
+        bound, tag = reading.scalars
+        checked = reading.write("check_index", reading.number, bound, tag)
+        spec = _checks.put((index.layout, name), reading.spec(name, out, checked))
+    return _enqueued(spec, index, (size if wrap else -size, index.device.error_tag(name)))
 
 
 def checked_classes(target: Tensor, classes: int, ignore_index: int, name: str) -> Tensor:
@@ -57,18 +96,12 @@ def checked_classes(target: Tensor, classes: int, ignore_index: int, name: str) 
     """
     spec = _classes.get((target.layout, name))
     if spec is None:
-        out = _index_layout(name, target)
-        write = ProgramWriter((target.dtype,), (dt.int32,) * 5)
-        given, bound, tag, ignored, zero, minus_one = write.registers
-        number = write.cast(given, dt.int32)
-        skip = write("eq", number, ignored)
-        checked = write("check_index", write("where", skip, zero, number), bound, tag)
-        program = write.program(write("where", skip, minus_one, checked))
-        spec = _classes.put(
-            (target.layout, name),
-            CommandSpec("elementwise", name, (target.layout,), (out,), program, notes_errors=True),
-        )
-    return enqueue(spec, (target,), (-classes, target.device.error_tag(name), ignore_index, 0, -1))
+        out, reading = _index_layout(name, target), _Reading(target.layout, (dt.int32,) * 5)
+        write, (bound, tag, ignored, zero, minus_one) = reading.write, reading.scalars
+        skip = write("eq", reading.number, ignored)
+        checked = write("check_index", write("where", skip, zero, reading.number), bound, tag)
+        spec = _classes.put((target.layout, name), reading.spec(name, out, write("where", skip, minus_one, checked)))
+    return _enqueued(spec, target, (-classes, target.device.error_tag(name), ignore_index, 0, -1))
 
 
 def class_mask(numbers: Tensor, classes: int, dim: int = -1) -> Tensor:

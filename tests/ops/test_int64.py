@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import pytest
 import torch
 
@@ -54,3 +57,25 @@ def test_writing(device: str) -> None:
     x.zero_()
     assert x.storage.version == before + 1
     assert x.tolist() == [[0, 0, 0]] * 2
+
+
+LOOKUPS: dict[str, Callable[[rt.Tensor, rt.Tensor], rt.Tensor]] = {
+    "x[...] along dimension 0": lambda x, i: x[i],
+    "index_select": lambda x, i: x.index_select(0, i),
+    "gather": lambda x, i: x.gather(0, i),
+    "take": rt.take,
+    "embedding": lambda x, i: rt.nn.functional.embedding(i, x.reshape(5, 1)),
+}
+
+
+@pytest.mark.parametrize("name", LOOKUPS)
+@pytest.mark.parametrize("index", [(1 << 32) + 1, 1 << 31, (1 << 63) - 1, -(1 << 31) - 1, 1 - (1 << 32), -(1 << 63)])
+def test_indices_that_32_bits_do_not_hold(name: str, index: int, device: str) -> None:
+    """Their low halves may be good indices: they are out of range all the same, whether the device computes in int64 or not."""
+    x = rt.arange(5, dtype=rt.float32, device=device)
+    places = rt.tensor([[0, 7], [index, 7], [4, 7]], device=device)[:, 0]
+    found = LOOKUPS[name](x, places)
+    with pytest.raises(IndexError, match=rf"{re.escape(name)}: index -?2147483\d+ is out of range"):
+        found.numpy()
+    places = rt.tensor([[0, 7], [3, 7], [4, 7]], device=device)[:, 0]
+    assert LOOKUPS[name](x, places).reshape(-1).tolist() == [0, 3, 4]
