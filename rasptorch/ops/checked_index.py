@@ -16,10 +16,10 @@ from ..runtime.command import CommandSpec
 from ..runtime.dtype import DType
 from ..runtime.errors import DTypeError
 from ..runtime.layout import Layout, layout_of
-from ..runtime.storage import Place, Placed
 from ..tensor import Tensor, _axis
 from .dispatch import SpecCache, check_dtype, enqueue
 from .program import ProgramWriter
+from .views import half, only_stored
 
 _checks = SpecCache()
 _classes = SpecCache()
@@ -33,46 +33,43 @@ def _index_layout(name: str, index: Tensor) -> Layout:
     return layout_of(index.device, dt.int32, index.shape)
 
 
-class _Reading:
-    """How a command reads indices as int32, also where there is no int64 arithmetic: by halves, of which the high
-    one has to be the sign of the low one. ``scalars`` are those of what else it does.
-    """
-
-    def __init__(self, layout: Layout, scalars: Sequence[DType]) -> None:
-        self.inputs: tuple[Layout, ...] = (layout,)
-        if layout.dtype is not dt.int64:
-            self.write = ProgramWriter((layout.dtype,), scalars)
-            given, *self.scalars = self.write.registers
-            self.number = self.write.cast(given, dt.int32)
-        elif layout.device.driver.traits.int64:
-            self.write = ProgramWriter((dt.int64,), (*scalars, dt.int64, dt.int64))
-            given, *self.scalars, least, most = self.write.registers
-            self.number = self.write.cast(self.write("minimum", self.write("maximum", given, least), most), dt.int32)
-        else:
-            half = layout_of(layout.device, dt.int32, layout.shape, tuple(2 * s for s in layout.strides))
-            self.inputs = (half, half)
-            self.write = ProgramWriter((dt.int32, dt.int32), (*scalars, dt.int32, dt.int32))
-            low, high, *self.scalars, bits, most = self.write.registers
-            fits = self.write("eq", high, self.write("shift_right", low, bits))
-            self.number = self.write("where", fits, low, most)
-
-    def spec(self, name: str, out: Layout, result: int) -> CommandSpec:
-        return CommandSpec("elementwise", name, self.inputs, (out,), self.write.program(result), notes_errors=True)
-
-
 _LEAST, _MOST = -(1 << 31), (1 << 31) - 1
 
 
-def _enqueued(spec: CommandSpec, index: Tensor, scalars: Sequence[int]) -> Tensor:
-    """A command made by `_Reading`."""
-    places: list[Placed] = [index]
-    if index.layout.dtype is dt.int64:
-        whole = len(spec.inputs) == 1
-        scalars = (*scalars, _LEAST if whole else 31, _MOST)
-        if not whole:
-            places = [Place(index.storage, 2 * index.offset + half) for half in (0, 1)]
-    (made,) = index.device.stream().enqueue(spec, places, scalars)
-    return Tensor._make(made, 0, spec.outputs[0])
+def _given(index: Tensor) -> list[Tensor]:
+    """What a command reads of indices: themselves, or both halves where the device has no arithmetic for them."""
+    return [half(index, 0), half(index, 1)] if index.dtype is dt.int64 and only_stored(index.layout) else [index]
+
+
+def _limits(given: Sequence[Tensor]) -> tuple[int, ...]:
+    """The last scalars of a command made by `_Reading`."""
+    if len(given) == 2:
+        return 31, _MOST
+    return (_LEAST, _MOST) if given[0].dtype is dt.int64 else ()
+
+
+class _Reading:
+    """A program that begins with what is ``given`` as an int32 ``number``; ``scalars`` are those of what else it does.
+
+    Of two halves the high one has to be the sign of the low one.
+    """
+
+    def __init__(self, given: Sequence[Tensor], scalars: Sequence[DType]) -> None:
+        dtypes = [x.dtype for x in given]
+        self.inputs = tuple([x.layout for x in given])
+        self.write = write = ProgramWriter(dtypes, (*scalars, *[dtypes[0]] * len(_limits(given))))
+        first = len(given)
+        self.scalars = write.registers[first : first + len(scalars)]
+        limits = write.registers[first + len(scalars) :]
+        number = 0
+        if len(given) == 2:
+            number = write("where", write("eq", 1, write("shift_right", 0, limits[0])), 0, limits[1])
+        elif limits:
+            number = write("minimum", write("maximum", 0, limits[0]), limits[1])
+        self.number = write.cast(number, dt.int32)
+
+    def spec(self, name: str, out: Layout, result: int) -> CommandSpec:
+        return CommandSpec("elementwise", name, self.inputs, (out,), self.write.program(result), notes_errors=True)
 
 
 def checked_index(index: Tensor, size: int, name: str, wrap: bool = True) -> Tensor:
@@ -81,27 +78,29 @@ def checked_index(index: Tensor, size: int, name: str, wrap: bool = True) -> Ten
 
     ``name`` is what the index is for, as the message begins: ``"take: index"``.
     """
+    given = _given(index)
     spec = _checks.get((index.layout, name))
     if spec is None:
-        out, reading = _index_layout(name, index), _Reading(index.layout, (dt.int32, dt.int32))
+        out, reading = _index_layout(name, index), _Reading(given, (dt.int32, dt.int32))
         bound, tag = reading.scalars
         checked = reading.write("check_index", reading.number, bound, tag)
         spec = _checks.put((index.layout, name), reading.spec(name, out, checked))
-    return _enqueued(spec, index, (size if wrap else -size, index.device.error_tag(name)))
+    return enqueue(spec, given, (size if wrap else -size, index.device.error_tag(name), *_limits(given)))
 
 
 def checked_classes(target: Tensor, classes: int, ignore_index: int, name: str) -> Tensor:
     """Class numbers as int32, ``0..classes-1``; those equal to ``ignore_index`` become -1, all others out of
     range are errors.
     """
+    given = _given(target)
     spec = _classes.get((target.layout, name))
     if spec is None:
-        out, reading = _index_layout(name, target), _Reading(target.layout, (dt.int32,) * 5)
+        out, reading = _index_layout(name, target), _Reading(given, (dt.int32,) * 5)
         write, (bound, tag, ignored, zero, minus_one) = reading.write, reading.scalars
         skip = write("eq", reading.number, ignored)
         checked = write("check_index", write("where", skip, zero, reading.number), bound, tag)
         spec = _classes.put((target.layout, name), reading.spec(name, out, write("where", skip, minus_one, checked)))
-    return _enqueued(spec, target, (-classes, target.device.error_tag(name), ignore_index, 0, -1))
+    return enqueue(spec, given, (-classes, target.device.error_tag(name), ignore_index, 0, -1, *_limits(given)))
 
 
 def class_mask(numbers: Tensor, classes: int, dim: int = -1) -> Tensor:

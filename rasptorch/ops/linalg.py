@@ -66,13 +66,23 @@ def _zero(dtype: Any) -> Any:
 
 def _grad_matmul(n: Node, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
     a, b = n.values()
+    da, db = _grad_factors(n, a, b, g)
+    return None if da is None else sum_to(da, a.shape), None if db is None else sum_to(db, b.shape)
+
+
+def _grad_factors(n: Node, a: Tensor, b: Tensor, g: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """The gradients of ``a`` and ``b``, the first inputs of ``n``, for that of ``a @ b``; not yet summed over broadcast dimensions."""
     da = db = None
     if n.needs(0):
-        da = _product(b, g.mT).mT if _is_transposed(a) else _product(g, b.mT)
+        da = _turned(_product(b, _turned(g))) if _is_transposed(a) else _product(g, _turned(b))
     if n.needs(1):
         # For `x @ weight.T` this comes out as the weight lies in memory, so that nothing has to be turned around.
-        db = _product(g.mT, a).mT if _is_transposed(b) else _product(a.mT, g)
-    return None if da is None else sum_to(da, a.shape), None if db is None else sum_to(db, b.shape)
+        db = _turned(_product(_turned(g), a)) if _is_transposed(b) else _product(_turned(a), g)
+    return da, db
+
+
+def _turned(x: Tensor) -> Tensor:
+    return x.mT if x.requires_grad and recording.get() else turned(x)
 
 
 def _is_transposed(x: Tensor) -> bool:
@@ -181,19 +191,11 @@ def _affine(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 def _grad_affine(n: Node, g: Tensor) -> tuple[Tensor | None, ...]:
     x, weight = n.values()
-    found: list[Tensor | None] = [None] * len(n.edges)
-    if n.needs(0):
-        found[0] = _turned(_product(_turned(weight), _turned(g))) if _is_transposed(x) else _product(g, weight)
-    if n.needs(1):
-        # It comes out as the weight lies in memory, so that nothing has to be turned around.
-        found[1] = _turned(_product(_turned(x), g)) if _is_transposed(weight) else _product(_turned(g), x)
-    if len(found) == 3 and n.needs(2):
-        found[2] = sum(g, 0)
-    return tuple(found)
-
-
-def _turned(x: Tensor) -> Tensor:
-    return x.mT if x.requires_grad and recording.get() else turned(x)
+    dx, across = _grad_factors(n, x, _turned(weight), g)
+    dweight = None if across is None else _turned(across)
+    if len(n.edges) == 2:
+        return dx, dweight
+    return dx, dweight, sum(g, 0) if n.needs(2) else None
 
 
 @in_widest_precision

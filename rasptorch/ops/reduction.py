@@ -57,7 +57,7 @@ def _spec(name: str, layout: Layout, dim: Dim, combine: str, result: DType) -> C
 
 def reduced(name: str, x: Tensor, dim: Dim, keepdim: bool, combine: str, result: DType) -> tuple[Tensor, tuple[int, ...]]:
     """``x`` combined over ``dim``, and the dimensions that were meant."""
-    if dim is not None and type(dim) is not int:
+    if dim is not None and type(dim) is not int:  # a list cannot be looked up
         dim = axes(name, dim, x.ndim)
     spec = _spec(name, x.layout, dim, combine, result)
     over = spec.attributes[1]

@@ -13,7 +13,6 @@ from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec, Program, step
 from ..runtime.errors import ShapeError
 from ..runtime.layout import Layout, broadcast_shapes, broadcast_strides, contiguous_strides, layout_of
-from ..runtime.storage import Place
 from ..tensor import Tensor, _axis
 from .aliases import takes_axis
 from .dispatch import SpecCache, check_dtype, check_size, enqueue, tape
@@ -85,8 +84,8 @@ def _move_words(name: str, target: Tensor, source: Tensor, stretched: Layout) ->
         steps = (step("copy", dt.int32, (0,)), step("copy", dt.int32, (1,)))
         program = Program((dt.int32, dt.int32), (), steps, (2, 3))
         spec = _copies.put(key, CommandSpec("elementwise", name, (read, read), (write, write), program, in_place=2))
-    places = [[Place(t.storage, 2 * t.offset + half) for half in (0, 1)] for t in (source, target)]
-    target.layout.device.stream().enqueue(spec, places[0], (), places[1])
+    halves = [[half(t, which) for which in (0, 1)] for t in (source, target)]
+    target.layout.device.stream().enqueue(spec, halves[0], (), halves[1])
     target.storage.version += 1
 
 
@@ -248,8 +247,8 @@ def transpose(input: Tensor, dim0: int, dim1: int) -> Tensor:
 
 
 def turned(x: Tensor) -> Tensor:
-    """The transpose of a matrix, without history: for operands that nobody else sees."""
-    return Tensor._make(x.storage, x.offset, _exchanged(x.layout, 0, 1)[0])
+    """The last two dimensions exchanged, without history: for operands that nobody else sees."""
+    return Tensor._make(x.storage, x.offset, _exchanged(x.layout, -2, -1)[0])
 
 
 @lru_cache(4096)

@@ -8,13 +8,12 @@ from ..runtime import dtype as dt
 from ..runtime.command import CommandSpec
 from ..runtime.device import Device
 from ..runtime.layout import Layout, broadcast_shapes, broadcast_strides, layout_of
-from ..runtime.storage import Place
 from ..tensor import Tensor
 from .creation import halves
-from .dispatch import SpecCache, result_dtype, same_device
+from .dispatch import SpecCache, enqueue, result_dtype, same_device
 from .elementwise import Elementwise
 from .program import ProgramWriter
-from .views import cast
+from .views import cast, half
 
 _specs = SpecCache()
 
@@ -48,10 +47,7 @@ class Equality(Elementwise):
         key = (self.name, *[x.layout if type(x) is Tensor else None for x in whole])
         spec = _specs.get(key) or _specs.put(key, self._spec(device, whole))
         scalars = [half for x in whole if type(x) is int for half in halves(x)]
-        stream = device.stream()
-        places = [Place(x.storage, 2 * x.offset + half) for x in tensors for half in (0, 1)]
-        (storage,) = stream.enqueue(spec, places, scalars)
-        return Tensor._make(storage, 0, spec.outputs[0])
+        return enqueue(spec, [half(x, which) for x in tensors for which in (0, 1)], scalars)
 
     def _spec(self, device: Device, operands: tuple[Any, ...]) -> CommandSpec:
         layouts = [x.layout for x in operands if type(x) is Tensor]

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from ..plan.plan import ShaderKernel
-from .elementwise import BLOCK, Pieces
+from .elementwise import Pieces
 from .record import Array, Binding, Runner, Workers, error_words, note_error
-from .rows import EXPONENTIAL, STEPS, row_pieces
+from .rows import EXPONENTIAL, STEPS, row_blocks, row_pieces
 
 
 def class_loss(kernel: ShaderKernel, binding: Binding, driver: Workers) -> Runner:
@@ -56,12 +56,10 @@ def class_loss_back(kernel: ShaderKernel, binding: Binding, driver: Workers) -> 
     numbers = binding.rows(kernel.inputs[1], (1, lines))[0]
     counted, gradient = (binding.array(o, ()) for o in kernel.inputs[2:])
     scale = np.empty((), out.dtype)
-    step = max(1, BLOCK // max(columns, 1))
-    starts = range(0, lines if columns else 0, step)
-    pieces = Pieces(EXPONENTIAL * out.size, len(starts), STEPS, driver)
-    for start in starts:
-        rows = slice(start, min(start + step, lines))
-        count = rows.stop - start
+    blocks = row_blocks(lines, columns)
+    pieces = Pieces(EXPONENTIAL * out.size, len(blocks), STEPS, driver)
+    for rows in blocks:
+        count = rows.stop - rows.start
         call = _slopes, (logs[rows], numbers[rows], np.arange(count) * columns, scale, np.empty(count, out.dtype), out[rows])
         pieces.add(lambda share, call=call: [call])  # type: ignore[misc]
 

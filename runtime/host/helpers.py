@@ -52,8 +52,8 @@ class _Handed:
         self._ended = allocate_lock()
         self._ended.acquire()
 
-    def run_here(self) -> bool:
-        """Run the part, unless a helper has begun it."""
+    def run_once(self) -> bool:
+        """Run the part, unless another thread has begun it."""
         try:
             part = self._part.pop()
         except IndexError:
@@ -64,14 +64,11 @@ class _Handed:
     def run(self) -> None:
         """What a helper does, if it is not too late."""
         try:
-            part = self._part.pop()
-        except IndexError:
-            return
-        try:
-            part()
+            begun = self.run_once()
         except BaseException as problem:
-            self._failure = problem
-        self._ended.release()
+            self._failure, begun = problem, True
+        if begun:
+            self._ended.release()
 
     def wait(self) -> None:
         """Until it has ended elsewhere. Raises what it raised."""
@@ -104,13 +101,10 @@ class Helpers:
             core = _core()
             if core != self._avoided:
                 self._keep_off(core)
-        handed, queues, number = [], self._queues, 0
-        for part in parts[1:]:
-            entry = _Handed(part)
-            handed.append(entry)
-            if queues:
+        handed, queues = [_Handed(part) for part in parts[1:]], self._queues
+        if queues:
+            for number, entry in enumerate(handed):
                 queues[number % len(queues)].put(entry)
-                number += 1
         failure: BaseException | None = None
         try:
             parts[0]()
@@ -119,7 +113,7 @@ class Helpers:
         begun = []
         for entry in handed:  # first what nobody has begun by now
             try:
-                if not entry.run_here():
+                if not entry.run_once():
                     begun.append(entry)
             except BaseException as problem:
                 failure = failure or problem

@@ -62,14 +62,18 @@ def row_pieces(shader: str, source: Operand, target: Operand, shape: tuple[int, 
     """The kernel of this name over the rows of a matrix of ``shape``."""
     compute, (lines, columns) = ROW_KERNELS[shader], shape
     x, out = binding.rows(source, shape), binding.rows(target, shape)
-    step = max(1, BLOCK // max(columns, 1))
-    starts = range(0, lines if columns else 0, step)
-    pieces = Pieces(EXPONENTIAL * lines * columns, len(starts), STEPS, driver)
-    for start in starts:
-        given, made = x[start : start + step], out[start : start + step]
-        bind = partial(_calls, compute, source.dtype, given, target.dtype, made)
+    blocks = row_blocks(lines, columns)
+    pieces = Pieces(EXPONENTIAL * lines * columns, len(blocks), STEPS, driver)
+    for block in blocks:
+        bind = partial(_calls, compute, source.dtype, x[block], target.dtype, out[block])
         pieces.add(lambda share, bind=bind: bind(driver.arenas[share]))  # type: ignore[misc]
     return pieces
+
+
+def row_blocks(lines: int, columns: int) -> list[slice]:
+    """The rows of a matrix, as many at a time as fit the cache; none where nothing is in them."""
+    step = max(1, BLOCK // max(columns, 1))
+    return [slice(start, min(start + step, lines)) for start in range(0, lines if columns else 0, step)]
 
 
 def _calls(compute: Compute, given: DType, x: Array, made: DType, out: Array, arena: Arena) -> Sequence[Call]:
