@@ -46,7 +46,7 @@ class Equality(Elementwise):
         tensors = [x for x in whole if type(x) is Tensor]
         key = (self.name, *[x.layout if type(x) is Tensor else None for x in whole])
         spec = _specs.get(key) or _specs.put(key, self._spec(device, whole))
-        scalars = [half for x in whole if type(x) is int for half in halves(x)]
+        scalars = [word for x in whole if type(x) is int for word in halves(x)]
         return enqueue(spec, [half(x, which) for x in tensors for which in (0, 1)], scalars)
 
     def _spec(self, device: Device, operands: tuple[Any, ...]) -> CommandSpec:
